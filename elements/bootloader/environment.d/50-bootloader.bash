@@ -1,0 +1,12 @@
+# 50: after the block-device elements' 15, whose kind of disk is needed here; a site's own layout may name none.
+export DIB_BLOCK_DEVICE=${DIB_BLOCK_DEVICE:-}
+
+export DIB_BOOTLOADER_DEFAULT_CMDLINE=${DIB_BOOTLOADER_DEFAULT_CMDLINE-nofb nomodeset gfxpayload=text}
+export DIB_BOOTLOADER_USE_SERIAL_CONSOLE=${DIB_BOOTLOADER_USE_SERIAL_CONSOLE:-True}
+export DIB_BOOTLOADER_SERIAL_CONSOLE=${DIB_BOOTLOADER_SERIAL_CONSOLE:-}
+# Empty is a value of its own: no console on the screen.
+export DIB_BOOTLOADER_VIRTUAL_TERMINAL=${DIB_BOOTLOADER_VIRTUAL_TERMINAL-tty0}
+export DIB_NO_TIMER_CHECK=${DIB_NO_TIMER_CHECK:-True}
+export DIB_GRUB_TIMEOUT=${DIB_GRUB_TIMEOUT:-5}
+export DIB_GRUB_TIMEOUT_STYLE=${DIB_GRUB_TIMEOUT_STYLE:-menu}
+export DIB_SKIP_GRUB_PACKAGE_INSTALL=${DIB_SKIP_GRUB_PACKAGE_INSTALL:-False}

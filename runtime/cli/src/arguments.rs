@@ -1,0 +1,302 @@
+//! The arguments that `build` and `plan` share, and the way from them (and the environment) to Requests and a catalogue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use dibw_plan::{Catalogue, Checksum, Fault, FaultKind, Faults, NamedText, Request};
+
+/// What to build, and how.
+#[derive(clap::Args, Clone)]
+pub struct ImageArgs {
+    /// Elements: a name on the elements path, a directory, or a .wasm file
+    #[arg(value_name = "ELEMENT")]
+    pub elements: Vec<String>,
+
+    /// Path prefix of the artifacts
+    #[arg(short, long, value_name = "NAME", default_value = "image", env = "IMAGE_NAME")]
+    pub output: String,
+
+    /// Output types, comma separated: raw qcow2 tar tgz tar.zst
+    #[arg(short = 't', long = "types", value_name = "TYPES", value_delimiter = ',', default_value = "qcow2")]
+    pub types: Vec<String>,
+
+    /// Target architecture in Debian's spelling [default: this machine's]
+    #[arg(short, long, env = "ARCH")]
+    pub arch: Option<String>,
+
+    /// Extra packages, comma separated
+    #[arg(short, long, value_name = "PKG", value_delimiter = ',')]
+    pub packages: Vec<String>,
+
+    /// Leave out the `base` element
+    #[arg(short = 'n', long)]
+    pub skip_base: bool,
+
+    /// Size of the image, like 4GiB or 3.5G; a bare number is GiB [default: from the size of the tree]
+    #[arg(long, value_name = "SIZE", env = "DIB_IMAGE_SIZE")]
+    pub image_size: Option<String>,
+
+    /// Room to leave beside the tree, like 500MiB; a bare number is MiB
+    #[arg(long, value_name = "SIZE", env = "DIB_IMAGE_EXTRA_SIZE")]
+    pub image_extra_size: Option<String>,
+
+    /// Configure a typed element; the value is YAML (repeatable)
+    #[arg(long = "set", value_name = "ELEMENT.KEY=VALUE")]
+    pub settings: Vec<String>,
+
+    /// Policy file; it may only narrow what elements are given
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    /// Grant a capability that is not given by default (repeatable)
+    #[arg(long = "grant", value_name = "ELEMENT:CAPABILITY=VALUE")]
+    pub grants: Vec<String>,
+
+    /// Use caches only, no network
+    #[arg(long, env = "DIB_OFFLINE", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub offline: bool,
+
+    /// Ignore what is cached
+    #[arg(long)]
+    pub refresh: bool,
+
+    /// Write md5 beside sha256
+    #[arg(long)]
+    pub md5: bool,
+
+    /// Replace artifacts of the same name instead of renaming them
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// Block device configuration, in place of the one of the elements
+    #[arg(long, value_name = "FILE")]
+    pub block_device: Option<PathBuf>,
+
+    /// Type of the root file system, where its configuration leaves it open
+    #[arg(long, value_name = "TYPE", default_value = "ext4", env = "FS_TYPE")]
+    pub fs_type: String,
+
+    /// Label of the root file system
+    #[arg(long, value_name = "LABEL", env = "ROOT_LABEL")]
+    pub root_label: Option<String>,
+
+    /// Extra options for mkfs of the root file system
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    pub mkfs_options: String,
+
+    /// Image file: several images, with settings (see `docs/images.md`)
+    #[arg(long, value_name = "IMAGES.yaml")]
+    pub config: Option<PathBuf>,
+}
+
+/// The caller's variables that hooks may see, by prefix or name. Credentials and loader variables stay outside.
+const SEEN_PREFIXES: [&str; 2] = ["DIB_", "NODEPOOL_"];
+const SEEN_NAMES: [&str; 7] =
+    ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "TZ"];
+
+impl ImageArgs {
+    /// The Requests: one, or those of the image file.
+    ///
+    /// # Errors
+    /// All faults of arguments and image file at once.
+    pub fn requests(&self) -> Result<Vec<Request>, Faults> {
+        let mut faults = Faults::default();
+        let request = faults.take(self.request());
+        let requests = match (&self.config, request) {
+            (None, request) => request.into_iter().collect(),
+            (Some(file), request) => {
+                let text = faults.take(read(file, FaultKind::Config));
+                let images = text.and_then(|text| {
+                    faults.take(dibw_compat::images::parse(&text, &file.display().to_string()))
+                });
+                match (images, request) {
+                    (Some(images), Some(request)) => crate::images::requests(&request, images, &mut faults),
+                    _ => Vec::new(),
+                }
+            }
+        };
+        if faults.is_empty() && requests.iter().any(|request| request.elements.is_empty()) {
+            faults.push(
+                Fault::new(FaultKind::Usage, "no element is named")
+                    .hint("name at least an operating system: dibw build debian-minimal"),
+            );
+        }
+        faults.or(requests)
+    }
+
+    fn request(&self) -> Result<Request, Faults> {
+        let mut faults = Faults::default();
+        let image_size = faults.take(size(self.image_size.as_deref(), "--image-size", GIB));
+        let image_extra_size = faults.take(size(self.image_extra_size.as_deref(), "--image-extra-size", MIB));
+        let block_device = self.block_device.as_ref().and_then(|file| {
+            let text = faults.take(read(file, FaultKind::Layout))?;
+            Some(NamedText { name: file.display().to_string(), text })
+        });
+        let mut settings = BTreeMap::new();
+        for setting in &self.settings {
+            faults.take(add_setting(&mut settings, setting));
+        }
+        let mut checksums = BTreeSet::from([Checksum::Sha256]);
+        if self.md5 {
+            checksums.insert(Checksum::Md5);
+        }
+        let request = Request {
+            elements: self.elements.iter().map(|element| element_name(element)).collect(),
+            output: self.output.clone(),
+            types: self.types.clone(),
+            arch: self.arch.clone().unwrap_or_else(host_arch),
+            packages: self.packages.clone(),
+            skip_base: self.skip_base,
+            image_size: image_size.flatten(),
+            image_extra_size: image_extra_size.flatten(),
+            settings,
+            variables: seen_variables(),
+            block_device: block_device.or_else(|| self.block_device_variable(&mut faults)),
+            fs_type: self.fs_type.clone(),
+            root_label: self.root_label.clone(),
+            mkfs_options: self.mkfs_options.clone(),
+            journal_mib: 64,
+            checksums,
+            overwrite: self.overwrite,
+            offline: self.offline,
+            refresh: self.refresh,
+            source_date_epoch: source_date_epoch(&mut faults),
+            seed: self.output.clone(),
+        };
+        faults.or(request)
+    }
+
+    /// `DIB_BLOCK_DEVICE_CONFIG`: YAML text or `file://PATH`.
+    fn block_device_variable(&self, faults: &mut Faults) -> Option<NamedText> {
+        let value = std::env::var("DIB_BLOCK_DEVICE_CONFIG").ok().filter(|value| !value.is_empty())?;
+        match value.strip_prefix("file://") {
+            None => Some(NamedText { name: "DIB_BLOCK_DEVICE_CONFIG".into(), text: value }),
+            Some(path) => {
+                let text = faults.take(read(Path::new(path), FaultKind::Layout))?;
+                Some(NamedText { name: path.into(), text })
+            }
+        }
+    }
+
+    /// Everything that can be built from: the elements path, what we ship, and the directories and files named as arguments.
+    ///
+    /// # Errors
+    /// All faults in element files at once.
+    pub fn catalogue(&self) -> Result<Catalogue, Faults> {
+        let given = self.elements.iter().filter(|element| is_path(element)).map(PathBuf::from);
+        dibw_engine::catalogue::read(&dibw_engine::catalogue::elements_path()?, &given.collect::<Vec<_>>())
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// All faults of the file and of the grants at once.
+    pub fn policy(&self) -> Result<dibw_policy::Policy, Faults> {
+        let mut faults = Faults::default();
+        let mut policy = dibw_policy::Policy::default();
+        if let Some(file) = &self.policy
+            && let Some(text) = faults.take(read(file, FaultKind::Config))
+        {
+            let name = file.display().to_string();
+            let parsed = dibw_policy::Policy::parse(&text, &name).map_err(|errors| policy_faults(&name, errors));
+            if let Some(parsed) = faults.take(parsed) {
+                policy = parsed;
+            }
+        }
+        faults.or(policy)
+    }
+}
+
+fn policy_faults(file: &str, errors: Vec<dibw_policy::PolicyError>) -> Faults {
+    Faults(
+        errors
+            .into_iter()
+            .map(|error| {
+                let fault = Fault::new(FaultKind::Config, error.message).at(file, error.line, error.column);
+                error.hint.into_iter().fold(fault, Fault::hint)
+            })
+            .collect(),
+    )
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// A size option: a bare number counts in `unit` bytes, as diskimage-builder's users expect.
+fn size(text: Option<&str>, option: &str, unit: u64) -> Result<Option<u64>, Faults> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    if let Ok(number) = text.parse::<f64>()
+        && number.is_finite()
+        && number > 0.0
+    {
+        return Ok(Some((number * unit as f64) as u64));
+    }
+    dibw_plan::size::parse_absolute(text).map(Some).map_err(|error| {
+        Fault::new(FaultKind::Usage, format!("{option} {text}: {error}")).hint("sizes look like 4GiB, 3500MiB or 4").into()
+    })
+}
+
+/// `element.key=value`, where the value is YAML.
+fn add_setting(
+    settings: &mut BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    setting: &str,
+) -> Result<(), Faults> {
+    let wrong = || {
+        Fault::new(FaultKind::Usage, format!("--set {setting}: this is not ELEMENT.KEY=VALUE"))
+            .hint("for example --set hostname.name=web1")
+    };
+    let (name, value) = setting.split_once('=').ok_or_else(wrong)?;
+    let (element, key) = name.split_once('.').ok_or_else(wrong)?;
+    let value = serde_yaml::from_str(value)
+        .map_err(|error| Fault::new(FaultKind::Usage, format!("--set {name}: the value is not YAML: {error}")))?;
+    settings.entry(element.to_owned()).or_default().insert(key.to_owned(), value);
+    Ok(())
+}
+
+/// Whether an argument means a file and not a name.
+fn is_path(element: &str) -> bool {
+    element.contains('/') || element.ends_with(".wasm")
+}
+
+/// The name an argument has in the catalogue.
+fn element_name(element: &str) -> String {
+    match is_path(element) {
+        true => dibw_engine::catalogue::name_of(Path::new(element)),
+        false => element.to_owned(),
+    }
+}
+
+fn read(file: &Path, kind: FaultKind) -> Result<String, Faults> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Fault::new(kind, format!("cannot read {}: {error}", file.display())).into())
+}
+
+fn seen_variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| {
+            SEEN_NAMES.contains(&name.as_str()) || SEEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        })
+        .collect()
+}
+
+/// `SOURCE_DATE_EPOCH`, or the Unix epoch's first second: an image has no clock of its own.
+fn source_date_epoch(faults: &mut Faults) -> u64 {
+    let Ok(value) = std::env::var("SOURCE_DATE_EPOCH") else { return 0 };
+    value.parse().unwrap_or_else(|_| {
+        faults.push(Fault::new(FaultKind::Usage, format!("SOURCE_DATE_EPOCH={value} is not a number of seconds")));
+        0
+    })
+}
+
+/// This machine's architecture in Debian's spelling.
+fn host_arch() -> String {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "arm" => "armhf",
+        "powerpc64" => "ppc64el",
+        other => other,
+    }
+    .to_owned()
+}

@@ -1,0 +1,103 @@
+//! `dibw build`: plans, checks everything that can be checked early, then builds in namespaces of its own.
+
+use std::path::PathBuf;
+
+use dibw_engine::{Failure, Paths};
+use dibw_plan::{FaultKind, Faults, Plan};
+
+use super::{End, Outcome};
+use crate::arguments::ImageArgs;
+use crate::progress::{self, LogFormat};
+
+/// Build an image from elements.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dibw build -o server debian-minimal vm block-device-gpt
+  dibw build -o server -t qcow2,raw -p vim,htop --image-size 4GiB debian-minimal vm block-device-efi
+  dibw build --set users.accounts='[{name: ada, sudo: true, keys: [\"ssh-ed25519 AAAA...\"]}]' debian-minimal vm users
+  dibw build ./my-element ./other.wasm debian-minimal
+  dibw build --config images.yaml
+
+Variables named DIB_* are seen by elements. DIBW_LOG=debug shows every command and mount.")]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+
+    /// How progress is written to standard error
+    #[arg(long, value_enum, default_value = "auto")]
+    log_format: LogFormat,
+
+    /// Show everything that hooks print
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// Where work files go; needs a file system that can be an overlay's upper (not an overlay itself)
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/dibw/work", env = "DIBW_WORK_DIR")]
+    work_dir: PathBuf,
+
+    /// Where downloads and compiled components are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/dibw", env = "DIBW_CACHE_DIR")]
+    cache_dir: PathBuf,
+
+    /// Keep work files on disk even when memory would do
+    #[arg(long)]
+    no_tmpfs: bool,
+}
+
+/// Prints the paths of the artifacts to standard output.
+pub fn run(args: &Args) -> Outcome {
+    let plans = super::plan::plans(&args.image)?;
+    let paths = Paths {
+        work_base: args.work_dir.clone(),
+        cache: args.cache_dir.clone(),
+        tmpfs: !args.no_tmpfs,
+    };
+    check(plans.iter().map(|(_, plan)| plan), &paths)?;
+    for (_, plan) in &plans {
+        build_one(args, plan, &paths)?;
+    }
+    Ok(())
+}
+
+/// Everything that needs the machine and can fail before anything is touched.
+fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(), Faults> {
+    let mut faults = Faults::default();
+    for plan in plans {
+        faults.take(dibw_engine::check::machine(plan, paths));
+    }
+    faults.0.dedup();
+    faults.or(())
+}
+
+/// One image, in a child process with its own mount and pid namespaces, so that nothing outlives it.
+fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
+    let status = dibw_sys::supervise::run_build(|| {
+        let events = progress::listener(args.log_format, args.verbose);
+        let outcome = dibw_engine::build(plan, paths, events.into());
+        match outcome {
+            Ok(artifacts) => {
+                for path in artifacts.files {
+                    println!("{}", path.display());
+                }
+                0
+            }
+            Err(failure) => {
+                report(args.log_format, &failure);
+                i32::from(failure.kind.exit_code())
+            }
+        }
+    })?;
+    dibw_engine::check::clean_dead(paths);
+    match status {
+        0 => Ok(()),
+        status => Err(End::Status(u8::try_from(status).unwrap_or(FaultKind::Build.exit_code()))),
+    }
+}
+
+fn report(format: LogFormat, failure: &Failure) {
+    match format {
+        LogFormat::Json => eprintln!("{}", failure.to_json()),
+        LogFormat::Auto | LogFormat::Plain => eprintln!("{failure}"),
+    }
+}

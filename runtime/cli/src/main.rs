@@ -1,0 +1,17 @@
+//! The `dibw` program: starts things and maps the result to an exit code. Decisions live elsewhere.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod images;
+mod logging;
+mod progress;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = dibw_sys::entry::dispatch() {
+        return code;
+    }
+    commands::run()
+}

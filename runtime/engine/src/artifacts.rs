@@ -1,0 +1,158 @@
+//! The outputs: each is written to a nameless file, checked, and named when all of a build's outputs are whole.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use dibw_image::checksum::{self, Digests};
+use dibw_image::compress::{Gzip, Zstd};
+use dibw_image::qcow2::{Compression, Qcow2Options};
+use dibw_image::tar_stream::{TarOptions, write_tree};
+use dibw_plan::{Checksum, OutputType};
+use dibw_sys::artifact::Artifact;
+
+use crate::events::Event;
+use crate::failure::Failure;
+use crate::run::Build;
+use crate::scripts::Lines;
+
+/// An output that is whole but has no name yet.
+pub(crate) struct Pending {
+    path: PathBuf,
+    artifact: Artifact,
+    bytes: u64,
+    digests: Option<Digests>,
+}
+
+impl Build<'_> {
+    /// Writes one output.
+    pub(crate) fn output(&mut self, kind: OutputType) -> Result<(), Failure> {
+        let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.name()));
+        let mut artifact = Artifact::create(&path)?;
+        self.fill(kind, artifact.file()).with_context(|| format!("writing {}", path.display()))?;
+        let md5 = self.plan.checksums.contains(&Checksum::Md5);
+        let digests = checksum::of_file(artifact.file(), md5)?;
+        let bytes = artifact.file().metadata().context("size of an output")?.len();
+        self.pending.push(Pending { path, artifact, bytes, digests: Some(digests) });
+        Ok(())
+    }
+
+    fn fill(&self, kind: OutputType, out: &mut File) -> Result<()> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        match kind {
+            OutputType::Raw => {
+                let image = self.main_image()?;
+                let length = image.metadata()?.len();
+                dibw_image::sparse::copy_sparse(&image, out, length)?;
+            }
+            OutputType::Qcow2 => {
+                let options =
+                    Qcow2Options { compression: Compression::Zlib { level: 6 }, threads, ..Qcow2Options::default() };
+                dibw_image::qcow2::write(&self.main_image()?, out, &options)?;
+            }
+            OutputType::Tar => {
+                let mut out = BufWriter::with_capacity(1 << 20, out);
+                self.write_tar(&mut out)?;
+                out.flush()?;
+            }
+            OutputType::Tgz => {
+                let mut out = Gzip::new(BufWriter::with_capacity(1 << 20, out), 6, threads)?;
+                self.write_tar(&mut out)?;
+                out.finish()?.flush()?;
+            }
+            OutputType::TarZst => {
+                let mut out = Zstd::new(BufWriter::with_capacity(1 << 20, out), 3, threads)?;
+                self.write_tar(&mut out)?;
+                out.finish()?.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_tar(&self, out: &mut dyn Write) -> Result<()> {
+        let target = self.machine().target()?;
+        write_tree(&target, out, &TarOptions::default()).map(drop)
+    }
+
+    /// The image that becomes disk outputs: the first one of the layout.
+    fn main_image(&self) -> Result<File> {
+        let disk = self.plan.disk.as_ref().context("a disk output without a disk in the plan")?;
+        let image = disk.layout.images.first().context("a disk layout without an image")?;
+        self.machine().image(&image.name)
+    }
+
+    /// Lists the target's packages, for the record.
+    pub(crate) fn list_packages(&mut self) -> Result<(), Failure> {
+        // A target without a distribution we know (a container's file system, a test's) has no list.
+        let Ok(manager) = self.package_manager() else { return Ok(()) };
+        let command = manager.commands(&Default::default(), &Default::default()).list_installed;
+        let list = self.run_package_command(manager, &command, Lines::keeping_stdout())?;
+        self.package_list = Some(list);
+        Ok(())
+    }
+
+    /// Names all outputs and writes what belongs beside them.
+    pub(crate) fn finish_outputs(&mut self) -> Result<(), Failure> {
+        let mut records = vec![
+            ("plan.json", dibw_plan::render::to_json(self.plan)),
+            ("audit.jsonl", self.audit.borrow().text().to_owned()),
+        ];
+        if let Some(list) = self.package_list.take() {
+            records.push(("packages.json", packages_json(&list)));
+        }
+        for (suffix, text) in records {
+            self.add_text(&PathBuf::from(format!("{}.{suffix}", self.plan.output)), &text)?;
+        }
+        for index in 0..self.pending.len() {
+            let Some(digests) = self.pending[index].digests.take() else { continue };
+            let path = self.pending[index].path.clone();
+            self.add_checksums(&path, &digests)?;
+            let Pending { bytes, .. } = self.pending[index];
+            self.tell(Event::Artifact { path, bytes, sha256: digests.sha256 });
+        }
+        for pending in std::mem::take(&mut self.pending) {
+            pending.artifact.commit(self.plan.overwrite)?;
+            self.artifacts.files.push(pending.path);
+        }
+        Ok(())
+    }
+
+    fn add_checksums(&mut self, path: &Path, digests: &Digests) -> Result<()> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        self.add_text(&with_suffix(path, "sha256"), &checksum::line(&digests.sha256, &name))?;
+        match &digests.md5 {
+            Some(md5) => self.add_text(&with_suffix(path, "md5"), &checksum::line(md5, &name)),
+            None => Ok(()),
+        }
+    }
+
+    fn add_text(&mut self, path: &Path, text: &str) -> Result<()> {
+        let mut artifact = Artifact::create(path)?;
+        artifact.file().write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+        self.pending.push(Pending { path: path.into(), artifact, bytes: text.len() as u64, digests: None });
+        Ok(())
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{suffix}", path.display()))
+}
+
+/// `name<TAB>version<TAB>architecture` lines as a JSON list.
+fn packages_json(list: &str) -> String {
+    let packages: Vec<_> = list
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t');
+            let mut field = || fields.next().unwrap_or_default();
+            let (name, version, architecture) = (field(), field(), field());
+            (!name.is_empty()).then(|| {
+                serde_json::json!({ "name": name, "version": version, "architecture": architecture })
+            })
+        })
+        .collect();
+    let mut text = serde_json::to_string_pretty(&packages).expect("a JSON value can be written");
+    text.push('\n');
+    text
+}

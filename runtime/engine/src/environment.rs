@@ -1,0 +1,77 @@
+//! Variables of a phase. `environment.d` is evaluated once per phase by bash, in a sandbox without network, and comes back as data;
+//! nothing it prints is ever evaluated. Semantics: compat/CONTRACT.md section 1.4.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Exported variables (and functions, as bash passes them: `BASH_FUNC_name%%`).
+pub type Variables = BTreeMap<String, String>;
+
+/// Sources the files named after `$1` from the directory `$1`, inside a function and with the options elements are used to, then writes
+/// the environment, NUL-separated and in base64, to standard output. Whatever the files print goes to standard error.
+pub const SCRIPT: &str = r#"exec 3>&1 1>&2
+dir=$1; shift
+evaluate() {
+    set -ue -o pipefail
+    local dibw_file
+    for dibw_file in "$@"; do
+        dibw_current=$dibw_file
+        . "$dir/$dibw_file"
+    done
+}
+trap '[ -z "${dibw_current:-}" ] || echo "environment.d/$dibw_current failed"' EXIT
+evaluate "$@"
+dibw_current=
+set +ue
+env -0 | base64 -w0 >&3"#;
+
+/// The argument vector that evaluates `files` of `directory`.
+pub fn command(directory: &str, files: &[String]) -> Vec<String> {
+    let fixed = ["bash", "-c", SCRIPT, "environment.d", directory].map(String::from);
+    fixed.into_iter().chain(files.iter().cloned()).collect()
+}
+
+/// Reads what [`SCRIPT`] wrote. Names that a hook must never get from another element are dropped.
+///
+/// # Errors
+/// When the text is not what the script writes.
+pub fn parse(base64: &str) -> Result<Variables> {
+    let bytes = STANDARD.decode(base64.trim()).context("environment.d gave no readable result")?;
+    let mut variables = Variables::new();
+    for entry in bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
+        let text = String::from_utf8_lossy(entry);
+        let Some((name, value)) = text.split_once('=') else { bail!("environment.d gave {text:?}") };
+        if !is_shell_own(name) && !dibw_policy::is_forbidden_variable(name) {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(variables)
+}
+
+/// What every bash sets for itself.
+fn is_shell_own(name: &str) -> bool {
+    matches!(name, "_" | "SHLVL" | "PWD" | "OLDPWD" | "dibw_current" | "dibw_file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_comes_back_as_data() {
+        // printf 'A=1\0B=x=y\nz\0LD_PRELOAD=/evil\0SHLVL=2\0' | base64 -w0
+        let parsed = parse("QT0xAEI9eD15CnoATERfUFJFTE9BRD0vZXZpbABTSExWTD0yAA==").unwrap();
+        assert_eq!(
+            parsed,
+            [("A", "1"), ("B", "x=y\nz")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+        );
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        assert!(parse("%%%").is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! Walks a plan: steps, layers, undo, artifacts, events. Talks to the machine only through [`machine::Machine`].
+//! Decides nothing that the plan has decided; knows nothing of arguments or terminals. Called by the command line.
+#![forbid(unsafe_code)]
+
+pub mod artifacts;
+pub mod audit;
+pub mod catalogue;
+pub mod check;
+pub mod disk;
+pub mod environment;
+pub mod events;
+pub mod failure;
+pub mod hooks_tree;
+pub mod install_tree;
+pub mod lent;
+pub mod machine;
+pub mod packages;
+pub mod real;
+pub mod rehearsal;
+pub mod run;
+pub mod scripts;
+pub mod target;
+pub mod tidy_target;
+pub mod typed;
+
+pub use events::{Event, Events, Level};
+pub use failure::Failure;
+pub use run::{Artifacts, Paths, build};

@@ -1,0 +1,192 @@
+//! The seam between the engine and the machine: everything privileged that a build needs, one method each.
+//! [`crate::real::RealMachine`] does it with `dibw-sys`; tests pass a double that records and fails where told.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use dibw_plan::plan::Confinement;
+
+/// Which of its two streams a command wrote a line to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual two")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Takes a line as it is written.
+pub type OnLine<'a> = dyn FnMut(Stream, &str) + 'a;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+    /// It took longer than it may.
+    TimedOut,
+    /// The build was told to stop.
+    Interrupted,
+}
+
+/// A command that runs in the target's sandbox.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inside {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// All its variables; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// What it reads.
+    pub stdin: Vec<u8>,
+    /// It is killed when it takes longer.
+    pub timeout: Option<Duration>,
+    /// The host's network.
+    pub network: bool,
+    /// The image's block devices.
+    pub image_devices: bool,
+    /// Directories of the host, mounted read-only: from, to.
+    pub read_only: Vec<(PathBuf, String)>,
+    /// Changes to the target are thrown away.
+    pub discard: bool,
+}
+
+/// A command that runs on the host, confined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outside {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// All its variables; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Where it starts.
+    pub cwd: PathBuf,
+    /// How it is confined.
+    pub confinement: Confinement,
+    /// The host's network.
+    pub network: bool,
+    /// Directories it may write to.
+    pub writable: Vec<PathBuf>,
+}
+
+/// A file system to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSystem {
+    /// `ext4`, `xfs`, ...
+    pub kind: String,
+    /// Label.
+    pub label: String,
+    /// UUID, where the type has one.
+    pub uuid: Option<String>,
+    /// Options for mkfs.
+    pub options: Vec<String>,
+}
+
+/// A partition table to write, in bytes from the start of the image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Where every partition is.
+    pub geometry: dibw_plan::layout::Geometry,
+    /// Bytes in a sector.
+    pub sector_size: u32,
+    /// From which identifiers are derived.
+    pub seed: String,
+}
+
+/// What privileged work a build needs. Every method that takes something has one that gives it back.
+pub trait Machine {
+    /// A new upper directory; later changes to the target land in it.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn begin_layer(&mut self, name: &str) -> Result<()>;
+
+    /// The target as the host's root sees it, mounted.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn target(&mut self) -> Result<PathBuf>;
+
+    /// Runs a command in the target's sandbox.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn inside(&mut self, command: &Inside, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
+    /// Runs a command on the host.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
+    /// Bytes in use by the target, as file systems count them.
+    ///
+    /// # Errors
+    /// When the tree can't be read.
+    fn usage(&mut self) -> Result<u64>;
+
+    /// A sparse image file of that size. Images are known by name.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn create_image(&mut self, name: &str, bytes: u64, sector_size: u32) -> Result<()>;
+
+    /// Writes a partition table to an image.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn write_table(&mut self, image: &str, table: &Table) -> Result<()>;
+
+    /// A block device for a part of an image (`bytes` 0: the whole); returns its path. Devices are known by name.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<PathBuf>;
+
+    /// Makes a file system on a device.
+    ///
+    /// # Errors
+    /// When the tool fails.
+    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()>;
+
+    /// Mounts a device's file system at a mount point of the image (`/`, `/boot`). A file system without a kernel driver gets a staging
+    /// directory instead, which [`Machine::unmount`] writes to the device.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()>;
+
+    /// Copies the target into the mounted file systems, which are the target from then on.
+    ///
+    /// # Errors
+    /// When a file system is full or the machine refuses.
+    fn move_target_to_disk(&mut self) -> Result<()>;
+
+    /// Trims and unmounts what is mounted at a mount point of the image.
+    ///
+    /// # Errors
+    /// When it is busy.
+    fn unmount(&mut self, mount_point: &str) -> Result<()>;
+
+    /// Gives a block device back.
+    ///
+    /// # Errors
+    /// When it is busy.
+    fn detach(&mut self, device: &str) -> Result<()>;
+
+    /// The image file, to read from.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    fn image(&mut self, name: &str) -> Result<std::fs::File>;
+
+    /// Gives back everything that is still held, in reverse order; what fails is reported and the rest is still done.
+    fn release(&mut self) -> Vec<anyhow::Error>;
+
+    /// Directory of the work files of this build.
+    fn work_dir(&self) -> &Path;
+
+    /// Whether the build was told to stop.
+    fn interrupted(&self) -> bool;
+}

@@ -1,0 +1,114 @@
+//! The phase's one package transaction: names are mapped now that the phase's variables are known, packages are downloaded with network
+//! and installed without.
+
+use std::collections::BTreeSet;
+
+use dibw_plan::packages::manager::{Command, Manager, Options};
+use dibw_plan::packages::{PackageRequest, Transaction, resolve_transaction};
+use dibw_plan::{FaultKind, Phase};
+
+use crate::events::Level;
+use crate::failure::Failure;
+use crate::machine::Inside;
+use crate::run::Build;
+use crate::scripts::Lines;
+
+/// Keeps services from starting while packages are installed.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl Build<'_> {
+    /// Installs and removes what the plan and this phase's typed hooks ask for.
+    pub(crate) fn packages(&mut self, phase: Phase, requests: &[PackageRequest]) -> Result<(), Failure> {
+        let mut all = requests.to_vec();
+        all.extend(self.rehearse(phase)?);
+        self.transaction(&all)
+    }
+
+    /// One transaction for `requests`.
+    pub(crate) fn transaction(&mut self, requests: &[PackageRequest]) -> Result<(), Failure> {
+        let transaction = resolve_transaction(requests, &self.plan.package_maps(), &self.variables)?;
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        let manager = self.package_manager()?;
+        let options = Options { offline: self.plan.offline, ..Options::default() };
+        let commands = manager.commands(&transaction, &options);
+        self.say_transaction(&transaction);
+        if !self.index_updated {
+            self.package_command(manager, commands.update_index.as_ref())?;
+            self.index_updated = true;
+        }
+        self.forbid_services(true)?;
+        let done = [&commands.download, &commands.install, &commands.remove]
+            .into_iter()
+            .try_for_each(|command| self.package_command(manager, command.as_ref()));
+        self.forbid_services(false)?;
+        done?;
+        self.installed.extend(transaction.install);
+        for name in &transaction.remove {
+            self.installed.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Which of `names` no transaction of this build has installed yet.
+    pub(crate) fn not_installed(&self, names: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+        names.into_iter().filter(|name| !self.installed.contains(name)).collect()
+    }
+
+    /// The package manager of the target's distribution.
+    pub(crate) fn package_manager(&self) -> Result<Manager, Failure> {
+        let distro = self.variables.get("DISTRO_NAME").map_or("", String::as_str);
+        Manager::for_distro(distro).ok_or_else(|| {
+            let failure = Failure::new(format!("no package manager is known for the distribution {distro:?}"))
+                .hint("an operating system element exports DISTRO_NAME in its environment.d");
+            Failure { kind: FaultKind::Element, ..failure }
+        })
+    }
+
+    /// Runs one command of a transaction in the target's sandbox; gives its standard output when `keep` is asked for.
+    pub(crate) fn package_command(&self, manager: Manager, command: Option<&Command>) -> Result<(), Failure> {
+        let Some(command) = command else { return Ok(()) };
+        self.run_package_command(manager, command, Lines::new()).map(drop)
+    }
+
+    /// The same with the lines of standard output.
+    pub(crate) fn run_package_command(
+        &self,
+        manager: Manager,
+        command: &Command,
+        mut lines: Lines,
+    ) -> Result<String, Failure> {
+        let mut env = self.inside_variables();
+        env.extend(command.environment.clone());
+        let inside =
+            Inside { argv: command.argv.clone(), env, network: command.network, ..Inside::default() };
+        let ending = self.inside(&inside, &mut lines)?;
+        let shown = command.argv.iter().take(3).cloned().collect::<Vec<_>>().join(" ");
+        lines.judge(&format!("{} (`{shown} ...`)", manager.name()), ending)
+    }
+
+    fn forbid_services(&self, forbid: bool) -> Result<(), Failure> {
+        let files = self.files()?;
+        match forbid {
+            true if files.exists(POLICY)? => {}
+            true => files.write(POLICY, b"#!/bin/sh\nexit 101 # dibw: nothing starts while an image is built\n", 0o755)?,
+            false => {
+                let ours = files.read_text(POLICY).is_ok_and(|text| text.contains("dibw: nothing starts"));
+                if ours {
+                    files.remove(POLICY)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn say_transaction(&self, transaction: &Transaction) {
+        let part = |verb: &str, names: &[String]| match names {
+            [] => None,
+            names => Some(format!("{verb} {}", names.join(" "))),
+        };
+        let parts = [part("install", &transaction.install), part("remove", &transaction.remove)];
+        self.message(Level::Info, "", parts.into_iter().flatten().collect::<Vec<_>>().join("; "));
+    }
+}

@@ -1,0 +1,234 @@
+//! A build, from the plan to the artifacts, in story order. Everything taken from the machine is given back, whatever happens.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::Context;
+use dibw_plan::{Action, Phase, Plan, Step};
+
+use crate::artifacts::Pending;
+use crate::audit::Audit;
+use crate::environment::Variables;
+use crate::events::{Event, Events, Level};
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::real::RealMachine;
+use crate::target::TargetFiles;
+
+/// Where a build keeps things on this machine.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Directory of the work directories of all builds.
+    pub work_base: PathBuf,
+    /// Downloads and compiled components.
+    pub cache: PathBuf,
+    /// Work in memory when there is enough.
+    pub tmpfs: bool,
+}
+
+/// What a build made.
+#[derive(Debug, Default)]
+pub struct Artifacts {
+    /// In the order they were written.
+    pub files: Vec<PathBuf>,
+}
+
+/// A build under way.
+pub struct Build<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) machine: Rc<RefCell<dyn Machine>>,
+    pub(crate) events: Rc<dyn Events>,
+    pub(crate) audit: Rc<RefCell<Audit>>,
+    pub(crate) host: Rc<dibw_host::Host>,
+    /// The merged hooks tree.
+    pub(crate) hooks: PathBuf,
+    pub(crate) image_cache: PathBuf,
+    pub(crate) start_dir: PathBuf,
+    /// Variables before `environment.d`, with what typed hooks set.
+    pub(crate) base_variables: Variables,
+    /// Variables of the phase.
+    pub(crate) variables: Variables,
+    pub(crate) installed: BTreeSet<String>,
+    pub(crate) index_updated: bool,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) pending: Vec<Pending>,
+    /// Lines `name<TAB>version<TAB>architecture`.
+    pub(crate) package_list: Option<String>,
+    began: Instant,
+}
+
+/// Executes `plan` on this machine. The caller is in a mount and pid namespace of its own.
+///
+/// # Errors
+/// The first thing that went wrong; nothing is left behind.
+pub fn build(plan: &Plan, paths: &Paths, events: Rc<dyn Events>) -> Result<Artifacts, Failure> {
+    let machine = RealMachine::new(paths).context("preparing the work directory")?;
+    build_on(plan, paths, Rc::new(RefCell::new(machine)), events)
+}
+
+/// Executes `plan` on `machine`.
+///
+/// # Errors
+/// The first thing that went wrong; what was taken from the machine has been given back.
+pub fn build_on(
+    plan: &Plan,
+    paths: &Paths,
+    machine: Rc<RefCell<dyn Machine>>,
+    events: Rc<dyn Events>,
+) -> Result<Artifacts, Failure> {
+    let outcome = Build::new(plan, paths, machine.clone(), events.clone()).and_then(Build::run);
+    // The first error is what the user sees; what clean-up says comes after it.
+    for error in machine.borrow_mut().release() {
+        let text = format!("clean-up: {error:#}");
+        events.tell(Event::Message { level: Level::Warn, element: String::new(), text });
+    }
+    outcome
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        plan: &'a Plan,
+        paths: &Paths,
+        machine: Rc<RefCell<dyn Machine>>,
+        events: Rc<dyn Events>,
+    ) -> Result<Self, Failure> {
+        let work_dir = machine.borrow().work_dir().to_path_buf();
+        let image_cache = paths.cache.join("images");
+        std::fs::create_dir_all(&image_cache)
+            .with_context(|| format!("making {}", image_cache.display()))?;
+        let hooks = work_dir.join("hooks");
+        let mut build = Self {
+            plan,
+            events,
+            audit: Rc::new(RefCell::new(Audit::default())),
+            host: Rc::new(dibw_host::Host::new(&paths.cache.join("components"))?),
+            base_variables: plan.variables.clone(),
+            variables: plan.variables.clone(),
+            image_cache,
+            start_dir: std::env::current_dir().context("the current directory")?,
+            hooks,
+            installed: BTreeSet::new(),
+            index_updated: false,
+            artifacts: Artifacts::default(),
+            pending: Vec::new(),
+            package_list: None,
+            began: Instant::now(),
+            machine,
+        };
+        build.add_paths(work_dir);
+        Ok(build)
+    }
+
+    /// The variables that name places on this machine; the plan knows all others.
+    fn add_paths(&mut self, work_dir: PathBuf) {
+        let paths = [
+            ("TMP_BUILD_DIR", work_dir.clone()),
+            ("TMP_IMAGE_DIR", work_dir.join("images")),
+            ("TMP_HOOKS_PATH", self.hooks.clone()),
+            ("TMP_MOUNT_PATH", work_dir.join("target")),
+            ("DIB_IMAGE_CACHE", self.image_cache.clone()),
+        ];
+        let named = paths.map(|(name, path)| (name.to_owned(), path.display().to_string()));
+        self.base_variables.extend(named);
+        self.variables = self.base_variables.clone();
+    }
+
+    fn run(mut self) -> Result<Artifacts, Failure> {
+        let digest = dibw_plan::digest::digest(self.plan);
+        self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
+        crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            self.stop_if_told()?;
+            let began = Instant::now();
+            let phase = step.phase.map_or("", Phase::name).to_owned();
+            self.tell(Event::Step { number: index + 1, phase, title: dibw_plan::render::title(step) });
+            if changes_target(&step.action) {
+                let layer = format!("{:03}-{}", index + 1, dibw_plan::render::title(step));
+                self.machine.borrow_mut().begin_layer(&layer)?;
+            }
+            self.step(step).map_err(|failure| self.blame(step, failure))?;
+            self.tell(Event::StepDone { number: index + 1, took: began.elapsed() });
+        }
+        self.finish_outputs()?;
+        self.tell(Event::Finished { took: self.began.elapsed() });
+        Ok(self.artifacts)
+    }
+
+    /// Does one step.
+    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+        let phase = step.phase.unwrap_or(Phase::Cleanup);
+        match &step.action {
+            Action::Environment { files } => self.environment(phase, files),
+            Action::Script { name } => self.script(phase, name, step),
+            Action::Hook => self.typed_hook(phase, step),
+            Action::Packages { requests } => self.packages(phase, requests),
+            Action::InstallBin => self.install_bin(),
+            Action::InstallStatic => self.install_static(),
+            Action::InstallServiceMap { maps } => self.install_service_map(maps),
+            Action::CleanTarget => self.clean_target(),
+            Action::CreateDisk => self.create_disk(),
+            Action::FinishDisk => self.finish_disk(),
+            Action::PackageManifest => self.list_packages(),
+            Action::Output { kind } => self.output(*kind),
+        }
+    }
+
+    fn stop_if_told(&self) -> Result<(), Failure> {
+        match self.machine.borrow().interrupted() {
+            true => Err(Failure::interrupted()),
+            false => Ok(()),
+        }
+    }
+
+    /// A signal that arrives during a step makes whatever it broke an interruption.
+    fn blame(&self, step: &Step, failure: Failure) -> Failure {
+        if self.machine.borrow().interrupted() {
+            return Failure::interrupted();
+        }
+        match step.action {
+            Action::Script { .. } | Action::Hook => failure,
+            _ => failure.during(&dibw_plan::render::title(step)),
+        }
+    }
+
+    /// Tells listeners what happened.
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.tell(event);
+    }
+
+    /// The machine, for one call.
+    pub(crate) fn machine(&self) -> RefMut<'_, dyn Machine> {
+        self.machine.borrow_mut()
+    }
+
+    /// The target as the host's root sees it.
+    pub(crate) fn target(&self) -> Result<PathBuf, Failure> {
+        Ok(self.machine().target()?)
+    }
+
+    /// The target's files, never followed out of it.
+    pub(crate) fn files(&self) -> Result<TargetFiles, Failure> {
+        Ok(TargetFiles::open(&self.target()?)?)
+    }
+}
+
+/// Whether a step may write to the target before it is on the disk.
+fn changes_target(action: &Action) -> bool {
+    match action {
+        Action::Script { .. }
+        | Action::Hook
+        | Action::Packages { .. }
+        | Action::InstallBin
+        | Action::InstallStatic
+        | Action::InstallServiceMap { .. }
+        | Action::CleanTarget => true,
+        Action::Environment { .. }
+        | Action::CreateDisk
+        | Action::FinishDisk
+        | Action::PackageManifest
+        | Action::Output { .. } => false,
+    }
+}

@@ -1,0 +1,66 @@
+//! The element model: what an element directory or component holds, as data. `dibw-compat` makes it from a listing of files;
+//! resolution and planning read it. Facts: compat/CONTRACT.md section 2.1.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Manifest;
+use crate::phase::Phase;
+use crate::request::NamedText;
+
+/// One element.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Element {
+    /// The name other elements and the user call it by.
+    pub name: String,
+    /// Its directory, or the `.wasm` file of a lone component.
+    pub path: String,
+    /// Elements it needs.
+    pub depends: Vec<String>,
+    /// Names it stands for.
+    pub provides: Vec<String>,
+    /// Names of the selected hook scripts of each phase.
+    pub hooks: BTreeMap<Phase, Vec<String>>,
+    /// Names of the files in `environment.d`.
+    pub environment: Vec<String>,
+    /// `package-installs.yaml` or `.json`.
+    pub package_installs: Option<NamedText>,
+    /// `pkg-map`.
+    pub pkg_map: Option<NamedText>,
+    /// `svc-map`.
+    pub svc_map: Option<NamedText>,
+    /// `block-device-<arch>.yaml` by `<arch>`, with `default`.
+    pub block_device: BTreeMap<String, NamedText>,
+    /// Every directory entry below the element that is merged into the hooks tree: `dir/entry`, not deeper. For the duplicate check.
+    pub merged: Vec<String>,
+    /// The typed part.
+    pub typed: Option<Typed>,
+    /// SHA-256 over its files (path, mode, content), hexadecimal.
+    pub digest: String,
+}
+
+/// The typed part of an element.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Typed {
+    /// The component file.
+    pub component: String,
+    /// SHA-256 of the component, hexadecimal.
+    pub digest: String,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+impl Element {
+    /// True when it has hook scripts or other classic parts.
+    pub fn is_classic(&self) -> bool {
+        self.typed.is_none() || !self.hooks.is_empty() || !self.environment.is_empty()
+    }
+}
+
+/// All elements found on the elements path, and the directories or files given as arguments, by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// By name.
+    pub elements: BTreeMap<String, Element>,
+}

@@ -1,0 +1,20 @@
+//! The pure middle of dibw: the element model, resolution, phases, variables, packages, the disk layout graph and the Plan.
+//! No I/O, no clock, no randomness. Everything that reads input or builds goes through here.
+#![forbid(unsafe_code)]
+
+pub mod element;
+pub mod fault;
+pub mod layout;
+pub mod manifest;
+pub mod packages;
+pub mod phase;
+pub mod plan;
+pub mod request;
+pub mod size;
+
+pub use element::{Catalogue, Element, Typed};
+pub use fault::{Fault, FaultKind, Faults, Place};
+pub use manifest::Manifest;
+pub use phase::{Phase, Side};
+pub use plan::{Action, Confinement, Extra, OutputType, Plan, Step};
+pub use request::{Checksum, NamedText, Request};

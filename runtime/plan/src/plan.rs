@@ -1,0 +1,214 @@
+//! The plan: the resolved, ordered, printable list of steps. Nothing is decided after it. The engine executes exactly this;
+//! `dibw plan` prints it; it is written beside every artifact.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::packages::PackageRequest;
+use crate::phase::Phase;
+use crate::request::Checksum;
+
+/// What an artifact is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names are the formats'")]
+pub enum OutputType {
+    Raw,
+    Qcow2,
+    Tar,
+    Tgz,
+    TarZst,
+}
+
+impl OutputType {
+    /// All types.
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Tar, Self::Tgz, Self::TarZst];
+
+    /// The name after `-t` and the suffix of the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Tar => "tar",
+            Self::Tgz => "tgz",
+            Self::TarZst => "tar.zst",
+        }
+    }
+
+    /// Whether it is made from a disk image (and not from the tree).
+    pub fn is_disk(self) -> bool {
+        match self {
+            Self::Raw | Self::Qcow2 => true,
+            Self::Tar | Self::Tgz | Self::TarZst => false,
+        }
+    }
+}
+
+/// The whole of a build.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of this format.
+    pub version: u32,
+    /// Path prefix of the artifacts.
+    pub output: String,
+    /// Artifacts to make.
+    pub types: BTreeSet<OutputType>,
+    /// Checksums beside each artifact.
+    pub checksums: BTreeSet<Checksum>,
+    /// Replace artifacts of the same name.
+    pub overwrite: bool,
+    /// Target architecture.
+    pub arch: String,
+    /// Use caches only.
+    pub offline: bool,
+    /// Ignore what is cached.
+    pub refresh: bool,
+    /// Seconds since 1970 that stands for "now" in the image.
+    pub source_date_epoch: u64,
+    /// The elements in dependency order.
+    pub elements: Vec<PlannedElement>,
+    /// Variables for hooks, before any `environment.d`.
+    pub variables: BTreeMap<String, String>,
+    /// The disk, when an output type or a hook needs one.
+    pub disk: Option<DiskPlan>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// An element as it takes part in the build.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedElement {
+    /// Name.
+    pub name: String,
+    /// Directory or component file.
+    pub path: String,
+    /// SHA-256 over its files.
+    pub digest: String,
+    /// The component and its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<Component>,
+    /// Package name map, parsed when its packages are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkg_map: Option<crate::packages::PackageMap>,
+}
+
+/// A component and how it is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Component {
+    /// The file.
+    pub path: String,
+    /// SHA-256, hexadecimal. The engine refuses other bytes.
+    pub digest: String,
+    /// The element's configuration: defaults, classic variables and settings merged, validated.
+    pub config: serde_json::Value,
+    /// What it may do: needs ∩ grant ∩ ceiling.
+    pub effective: dibw_policy::Effective,
+}
+
+/// The disk to make.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiskPlan {
+    /// The layout.
+    pub layout: Layout,
+    /// Which file the layout came from.
+    pub source: String,
+    /// How the size of the image is found.
+    pub size: crate::layout::SizeRules,
+}
+
+/// What confines a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confinement {
+    /// A component: nothing but the capability interfaces.
+    Wasm,
+    /// The target's sandbox.
+    Strict,
+    /// Host file system read-only but for the build's directories, dangerous capabilities dropped.
+    Confined,
+    /// As root on the host, in private namespaces. Only by policy.
+    Host,
+    /// The runtime itself.
+    Runtime,
+}
+
+/// What a step has beyond its confinement, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extra {
+    /// The host's network.
+    Network,
+    /// The image's own block devices.
+    ImageDevices,
+}
+
+/// One entry of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The phase it belongs to; none for steps between phases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Order within the phase, as in a hook's name.
+    pub order: String,
+    /// The element it is done for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<String>,
+    /// What is done.
+    pub action: Action,
+    /// What confines it.
+    pub confinement: Confinement,
+    /// What it has beyond that.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub extras: BTreeSet<Extra>,
+    /// Capabilities in force, as text (`target.write /etc/motd`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Action {
+    /// Evaluates `environment.d` for one phase into data.
+    Environment {
+        /// Names of the files in order, in the merged `environment.d`.
+        files: Vec<String>,
+    },
+    /// Runs a hook script of the merged hooks tree.
+    Script {
+        /// File name in `<phase>.d`.
+        name: String,
+    },
+    /// Runs the hook of a component.
+    Hook,
+    /// The phase's one package transaction. Names are mapped when the phase's variables are known.
+    Packages {
+        /// Who asks for what, in element order.
+        requests: Vec<PackageRequest>,
+    },
+    /// Copies the merged `bin/` to `/usr/local/bin`.
+    InstallBin,
+    /// Copies the merged `static/` over the target.
+    InstallStatic,
+    /// Writes the merged service map to `/usr/share/svc-map/services`.
+    InstallServiceMap {
+        /// Service maps by element; merged by the target's distribution.
+        maps: BTreeMap<String, crate::packages::ServiceMap>,
+    },
+    /// Puts the build's own resolv.conf, log and /tmp changes right.
+    CleanTarget,
+    /// Makes image, table, file systems; copies the tree; mounts it for the last phases.
+    CreateDisk,
+    /// Unmounts, fills vfat file systems, checks, detaches.
+    FinishDisk,
+    /// Lists installed packages.
+    PackageManifest,
+    /// Writes one artifact.
+    Output {
+        /// Its type.
+        #[serde(rename = "type")]
+        kind: OutputType,
+    },
+}

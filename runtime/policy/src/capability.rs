@@ -1,0 +1,260 @@
+//! The named rights: their names, their risk and what kind of value each one takes.
+//!
+//! Must not know: policies, elements, how a right is made real.
+//! Callers: every other module of this crate, the SDK's `needs!` macro, the host's import check.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A named right. The names are those of manifests, policy files and audit records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Capability {
+    /// Lines for the build log. Always granted.
+    Log,
+    /// The element's own configuration. Always granted.
+    Config,
+    /// Facts about the image under construction. Always granted.
+    Facts,
+    /// Reading files of the target; value: a path glob.
+    TargetRead,
+    /// Writing files of the target outside the privileged classes; value: a path glob.
+    TargetWrite,
+    /// Writing files of a privileged class (beside a matching `target.write`); value: a class name.
+    TargetWritePrivileged,
+    /// Running a program of the target in its sandbox; value: an argv pattern.
+    TargetExec,
+    /// Installing packages; value: a name glob.
+    PackagesInstall,
+    /// Removing packages; value: a name glob.
+    PackagesRemove,
+    /// Changing units; value: `enable|disable|mask` and a unit glob.
+    ServiceSet,
+    /// Adding or changing accounts and groups; value: a name glob.
+    UserAdd,
+    /// Accounts with root's powers: uid 0 (`root`) or a powerful group; value: a group name glob.
+    UserPrivileged,
+    /// Reading a variable of the phase; value: a name, or a glob with a literal prefix.
+    HostEnv,
+    /// Setting a variable for later hooks; value: a name, or a glob with a literal prefix.
+    EnvSet,
+}
+
+/// What a unit may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceAction {
+    /// Start at boot.
+    Enable,
+    /// Do not start at boot.
+    Disable,
+    /// Cannot be started at all.
+    Mask,
+}
+
+/// How the value of a need is matched against what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Takes no value: always granted.
+    None,
+    /// An absolute path glob: `*` and `?` within a component, `**` across.
+    Path,
+    /// The name of a [`crate::Class`].
+    Class,
+    /// Words separated by spaces; the first is a path glob, a last `**` stands for any further words.
+    Argv,
+    /// A name glob.
+    Name,
+    /// An action word and a unit glob.
+    Service,
+    /// A variable name or a glob with a literal prefix.
+    Variable,
+}
+
+impl Capability {
+    /// Every capability, in the order they are documented.
+    pub const ALL: [Capability; 14] = [
+        Capability::Log,
+        Capability::Config,
+        Capability::Facts,
+        Capability::TargetRead,
+        Capability::TargetWrite,
+        Capability::TargetWritePrivileged,
+        Capability::TargetExec,
+        Capability::PackagesInstall,
+        Capability::PackagesRemove,
+        Capability::ServiceSet,
+        Capability::UserAdd,
+        Capability::UserPrivileged,
+        Capability::HostEnv,
+        Capability::EnvSet,
+    ];
+
+    /// The name in manifests, policies and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Capability::Log => "log",
+            Capability::Config => "config",
+            Capability::Facts => "facts",
+            Capability::TargetRead => "target.read",
+            Capability::TargetWrite => "target.write",
+            Capability::TargetWritePrivileged => "target.write_privileged",
+            Capability::TargetExec => "target.exec",
+            Capability::PackagesInstall => "packages.install",
+            Capability::PackagesRemove => "packages.remove",
+            Capability::ServiceSet => "service.set",
+            Capability::UserAdd => "user.add",
+            Capability::UserPrivileged => "user.privileged",
+            Capability::HostEnv => "host.env",
+            Capability::EnvSet => "env.set",
+        }
+    }
+
+    /// Whether every element has it without asking.
+    pub const fn always_granted(self) -> bool {
+        matches!(self.value_kind(), ValueKind::None)
+    }
+
+    /// What the value of a need for this capability looks like.
+    pub const fn value_kind(self) -> ValueKind {
+        match self {
+            Capability::Log | Capability::Config | Capability::Facts => ValueKind::None,
+            Capability::TargetRead | Capability::TargetWrite => ValueKind::Path,
+            Capability::TargetWritePrivileged => ValueKind::Class,
+            Capability::TargetExec => ValueKind::Argv,
+            Capability::PackagesInstall
+            | Capability::PackagesRemove
+            | Capability::UserAdd
+            | Capability::UserPrivileged => ValueKind::Name,
+            Capability::ServiceSet => ValueKind::Service,
+            Capability::HostEnv | Capability::EnvSet => ValueKind::Variable,
+        }
+    }
+
+    /// Risk of the capability itself: 1 image only and benign, 2 image contents, 3 root in the target, 4 host exposure.
+    /// A need may carry more ([`crate::Need::risk`]): what a variable reveals depends on its name.
+    pub const fn risk(self) -> u8 {
+        match self {
+            Capability::Log | Capability::Config | Capability::Facts => 1,
+            Capability::TargetRead | Capability::TargetWrite | Capability::HostEnv | Capability::EnvSet => 2,
+            Capability::TargetWritePrivileged
+            | Capability::TargetExec
+            | Capability::PackagesInstall
+            | Capability::PackagesRemove
+            | Capability::ServiceSet
+            | Capability::UserAdd
+            | Capability::UserPrivileged => 3,
+        }
+    }
+
+    /// Why the capability matters, for denials and `dibw policy explain`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Capability::Log | Capability::Config | Capability::Facts => "harmless",
+            Capability::TargetRead => "it can see what other elements put into the image",
+            Capability::TargetWrite => "it decides what is in the image",
+            Capability::TargetWritePrivileged => "files here run as root on every booted image",
+            Capability::TargetExec => "programs run as root of the target, in its sandbox",
+            Capability::PackagesInstall | Capability::PackagesRemove => {
+                "maintainer scripts run as root of the target"
+            }
+            Capability::ServiceSet => "units run as root on every booted image",
+            Capability::UserAdd => "accounts can log in to every booted image",
+            Capability::UserPrivileged => "the account becomes root on every booted image",
+            Capability::HostEnv => "variables may carry tokens of the machine that builds",
+            Capability::EnvSet => "variables change what later hooks do",
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Capability {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if let Some(found) = Capability::ALL.into_iter().find(|c| c.name() == name) {
+            return Ok(found);
+        }
+        if LATER.contains(&name) {
+            return Err(format!("capability `{name}` is not supported yet by this version of dibw"));
+        }
+        let names = Capability::ALL.map(Capability::name);
+        Err(match nearest(name, &names) {
+            Some(near) => format!("unknown capability `{name}`; did you mean `{near}`?"),
+            None => format!("unknown capability `{name}`"),
+        })
+    }
+}
+
+/// Capabilities that are designed but not in this version: named, so that a policy using them is refused, not ignored.
+const LATER: [&str; 14] = [
+    "packages.repo_add",
+    "net.fetch",
+    "host.input",
+    "secret.use",
+    "cache.rw",
+    "blockdev.contribute",
+    "mount.request",
+    "kernel.cmdline",
+    "kernel.modules",
+    "sysctl",
+    "bootloader.install",
+    "fs.post",
+    "image.emit",
+    "resources",
+];
+
+impl ServiceAction {
+    /// Every action.
+    pub const ALL: [ServiceAction; 3] = [ServiceAction::Enable, ServiceAction::Disable, ServiceAction::Mask];
+
+    /// The word used in needs and policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ServiceAction::Enable => "enable",
+            ServiceAction::Disable => "disable",
+            ServiceAction::Mask => "mask",
+        }
+    }
+}
+
+impl FromStr for ServiceAction {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        ServiceAction::ALL
+            .into_iter()
+            .find(|a| a.name() == word)
+            .ok_or_else(|| format!("`{word}` is not one of enable, disable, mask"))
+    }
+}
+
+/// The candidate nearest to `word`, when one is near enough to be worth suggesting.
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(2);
+    let near = |c: &&'a str| strsim::damerau_levenshtein(word, c);
+    candidates.iter().copied().min_by_key(near).filter(|c| near(&c) <= limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_are_unique() {
+        for capability in Capability::ALL {
+            assert_eq!(capability.name().parse::<Capability>(), Ok(capability));
+        }
+    }
+
+    #[test]
+    fn unknown_and_later_names() {
+        let said = |name: &str| name.parse::<Capability>().unwrap_err();
+        assert_eq!(said("target.wirte"), "unknown capability `target.wirte`; did you mean `target.write`?");
+        assert_eq!(said("teleport"), "unknown capability `teleport`");
+        assert_eq!(said("net.fetch"), "capability `net.fetch` is not supported yet by this version of dibw");
+    }
+}

@@ -1,0 +1,276 @@
+//! Every operation without a need, with a need, without a grant and above the ceiling; what no policy can allow; the hints.
+
+use super::*;
+use crate::capability::ServiceAction;
+use crate::policy::Policy;
+use crate::{Grant, file};
+
+fn need(text: &str) -> Need {
+    let (capability, value) = text.split_once(' ').unwrap();
+    Need::new(capability.parse().unwrap(), value).unwrap()
+}
+
+fn needs(texts: &[&str]) -> Vec<Need> {
+    texts.iter().map(|t| need(t)).collect()
+}
+
+fn s(text: &str) -> String {
+    text.to_owned()
+}
+
+/// Every operation with the needs that exactly cover it.
+fn operations() -> Vec<(Operation, Vec<&'static str>)> {
+    vec![
+        (Operation::ReadFile { path: s("/etc/a") }, vec!["target.read /etc/a"]),
+        (Operation::Stat { path: s("/etc/a") }, vec!["target.read /etc/*"]),
+        (Operation::ListDirectory { path: s("/etc") }, vec!["target.read /etc/*"]),
+        (Operation::ReadLink { path: s("/etc/a") }, vec!["target.read /etc/?"]),
+        (Operation::WriteFile { path: s("/etc/a"), mode: 0o644 }, vec!["target.write /etc/a"]),
+        (
+            Operation::WriteFile { path: s("/etc/cron.d/a"), mode: 0o644 },
+            vec!["target.write /etc/cron.d/a", "target.write_privileged cron"],
+        ),
+        (Operation::MakeDirectory { path: s("/opt/a"), mode: 0o755 }, vec!["target.write /opt/a/**"]),
+        (Operation::Symlink { path: s("/opt/a"), target: s("/etc/passwd") }, vec!["target.write /opt/a"]),
+        (
+            Operation::Symlink { path: s("/etc/pam.d"), target: s("/opt") },
+            vec!["target.write /etc/pam.d", "target.write_privileged pam"],
+        ),
+        (
+            Operation::Rename { from: s("/opt/a"), to: s("/opt/b") },
+            vec!["target.write /opt/a", "target.write /opt/b"],
+        ),
+        (
+            Operation::RenameTree { from: s("/opt/a"), to: s("/opt/b") },
+            vec!["target.write /opt/a/**", "target.write /opt/b/**"],
+        ),
+        (Operation::Remove { path: s("/opt/a") }, vec!["target.write /opt/a"]),
+        (Operation::RemoveTree { path: s("/opt/a") }, vec!["target.write /opt/a/**"]),
+        (Operation::SetMode { path: s("/opt/a"), mode: 0o755 }, vec!["target.write /opt/a"]),
+        (Operation::SetOwner { path: s("/opt/a"), uid: 1, gid: 1 }, vec!["target.write /opt/a"]),
+        (Operation::InstallPackage { name: s("curl") }, vec!["packages.install curl"]),
+        (Operation::RemovePackage { name: s("curl") }, vec!["packages.remove curl"]),
+        (
+            Operation::SetService { action: ServiceAction::Enable, unit: s("ssh.service") },
+            vec!["service.set enable ssh.service"],
+        ),
+        (Operation::AddUser { name: s("bob"), uid: None, groups: vec![s("users")] }, vec!["user.add bob"]),
+        (
+            Operation::AddUser { name: s("bob"), uid: Some(0), groups: vec![s("sudo")] },
+            vec!["user.add bob", "user.privileged root", "user.privileged sudo"],
+        ),
+        (Operation::AddGroup { name: s("web") }, vec!["user.add web"]),
+        (Operation::AddGroup { name: s("docker") }, vec!["user.add docker", "user.privileged docker"]),
+        (
+            Operation::SetAuthorizedKeys { name: s("bob") },
+            vec!["target.write_privileged authorized_keys", "user.add bob"],
+        ),
+        (Operation::GrantSudo { name: s("bob") }, vec!["target.write_privileged sudoers", "user.add bob"]),
+        (
+            Operation::Execute { argv: vec![s("/usr/bin/true"), s("a b")] },
+            vec!["target.exec /usr/bin/true *"],
+        ),
+        (Operation::GetVariable { name: s("DIB_RELEASE") }, vec!["host.env DIB_RELEASE"]),
+        (Operation::SetVariable { name: s("DIB_RELEASE") }, vec!["env.set DIB_RELEASE"]),
+    ]
+}
+
+/// A policy file that grants (or limits to) these values.
+fn policy(section: &str, texts: &[&str]) -> Policy {
+    let mut lines = String::new();
+    for capability in Capability::ALL {
+        let values: Vec<String> = needs(texts)
+            .iter()
+            .filter(|n| n.capability() == capability)
+            .map(|n| format!("{:?}", n.value()))
+            .collect();
+        if !values.is_empty() {
+            lines.push_str(&format!("      {capability}: [{}]\n", values.join(", ")));
+        }
+    }
+    let body = if lines.is_empty() { "      {}\n".to_owned() } else { lines };
+    let text = match section {
+        "grants" => format!("api: dibw/policy/v1\ngrants:\n  - element: {{id: e}}\n    allow:\n{body}"),
+        other => format!("api: dibw/policy/v1\n{other}:\n{body}"),
+    };
+    file::parse("p.yaml", &text, "2026-01-01").unwrap()
+}
+
+#[test]
+fn each_operation_passes_every_gate_or_is_refused() {
+    for (operation, texts) in operations() {
+        let wanted = needs(&texts);
+        let decided =
+            |needs: &[Need], policy: &Policy| decide(&Effective::new("e", needs, policy, &[]), &operation);
+        assert!(decided(&wanted, &Policy::default()).is_allowed(), "{operation:?}");
+        assert!(decided(&wanted, &policy("grants", &texts)).is_allowed(), "granted {operation:?}");
+        assert!(!decided(&[], &Policy::default()).is_allowed(), "no need {operation:?}");
+        assert!(!decided(&wanted, &policy("grants", &[])).is_allowed(), "no grant {operation:?}");
+        let mut all_granted = policy("grants", &texts);
+        all_granted.ceiling = Some(Vec::new());
+        assert!(!decided(&wanted, &all_granted).is_allowed(), "ceiling {operation:?}");
+        all_granted.ceiling = policy("ceiling", &texts).ceiling;
+        assert!(decided(&wanted, &all_granted).is_allowed(), "below the ceiling {operation:?}");
+        // Each need is required: without any one of them the operation is refused.
+        for left_out in 0..wanted.len() {
+            let mut fewer = wanted.clone();
+            fewer.remove(left_out);
+            assert!(
+                !decided(&fewer, &Policy::default()).is_allowed(),
+                "{operation:?} without {}",
+                texts[left_out]
+            );
+        }
+        // Another element's grant is of no use.
+        let mut other = policy("grants", &texts);
+        other.grants[0].element = s("other");
+        assert!(!decided(&wanted, &other).is_allowed(), "other element's grant {operation:?}");
+    }
+}
+
+const EVERYTHING: [&str; 8] = [
+    "target.read /**",
+    "target.write /**",
+    "target.write_privileged *",
+    "target.exec /** **",
+    "packages.install *",
+    "packages.remove *",
+    "user.add *",
+    "user.privileged *",
+];
+
+#[test]
+fn some_things_no_policy_allows() {
+    let mut wanted = needs(&EVERYTHING);
+    wanted.extend(needs(&["host.env LD_PRELOAD", "env.set PATH", "env.set TARGET_ROOT"]));
+    let grants: Vec<Grant> = wanted.iter().map(|n| Grant { element: s("e"), need: n.clone() }).collect();
+    let mut audit = policy("grants", &[]);
+    audit.mode = Mode::Audit;
+    for policy in [Policy::default(), audit] {
+        let effective = Effective::new("e", &wanted, &policy, &grants);
+        for operation in [
+            Operation::SetMode { path: s("/opt/a"), mode: 0o4755 },
+            Operation::WriteFile { path: s("/opt/a"), mode: 0o2755 },
+            Operation::MakeDirectory { path: s("/opt/a"), mode: 0o1777 },
+            Operation::ReadFile { path: s("/proc/self/environ") },
+            Operation::WriteFile { path: s("/dev/sda"), mode: 0o644 },
+            Operation::WriteFile { path: s("//sys/./kernel/x"), mode: 0o644 },
+            Operation::GetVariable { name: s("LD_PRELOAD") },
+            Operation::SetVariable { name: s("PATH") },
+            Operation::SetVariable { name: s("TARGET_ROOT") },
+        ] {
+            let Decision::Deny(denial) = decide(&effective, &operation) else {
+                panic!("{operation:?} was allowed");
+            };
+            assert_eq!(denial.hint, "", "{operation:?}");
+        }
+    }
+}
+
+#[test]
+fn nonsense_is_malformed() {
+    let effective = Effective::new("e", &needs(&EVERYTHING), &Policy::default(), &[]);
+    for operation in [
+        Operation::ReadFile { path: s("etc/passwd") },
+        Operation::ReadFile { path: s("/etc/../etc/shadow") },
+        Operation::ReadFile { path: s("") },
+        Operation::WriteFile { path: s("/a\0b"), mode: 0o644 },
+        Operation::WriteFile { path: s("/a"), mode: 0o100_644 },
+        Operation::Symlink { path: s("/a"), target: s("") },
+        Operation::InstallPackage { name: s("-o=x") },
+        Operation::InstallPackage { name: s("curl-") },
+        Operation::SetService { action: ServiceAction::Enable, unit: s("../x.service") },
+        Operation::AddUser { name: s("a:b"), uid: None, groups: vec![] },
+        Operation::AddUser { name: s("a"), uid: None, groups: vec![s("x,sudo")] },
+        Operation::Execute { argv: vec![] },
+        Operation::Execute { argv: vec![s("sh")] },
+        Operation::GetVariable { name: s("A=B") },
+    ] {
+        assert!(matches!(decide(&effective, &operation), Decision::Malformed { .. }), "{operation:?}");
+    }
+}
+
+#[test]
+fn a_denial_names_every_gate_and_the_lines_to_add() {
+    let mut strict = policy("grants", &[]);
+    strict.ceiling = Some(Vec::new());
+    let effective = Effective::new("e", &[], &strict, &[]);
+    let Decision::Deny(denial) =
+        decide(&effective, &Operation::WriteFile { path: s("/etc/cron.d/x"), mode: 0o644 })
+    else {
+        panic!("allowed");
+    };
+    assert_eq!((denial.capability, denial.subject.as_str()), (Capability::TargetWrite, "/etc/cron.d/x"));
+    let lines: Vec<&str> = denial.hint.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "in the element's needs!: write \"/etc/cron.d/x\";",
+            "in grants: - {element: {id: e}, allow: {target.write: [\"/etc/cron.d/x\"]}}",
+            "in ceiling: target.write: [\"/etc/cron.d/x\"]",
+            "in the element's needs!: privileged \"cron\";",
+            "in grants: - {element: {id: e}, allow: {target.write_privileged: [\"cron\"]}}",
+            "in ceiling: target.write_privileged: [\"cron\"]",
+        ]
+    );
+    assert_eq!(
+        decide(&Effective::new("e", &[], &Policy::default(), &[]), &Operation::ReadFile { path: s("/a") }),
+        Decision::Deny(Denial {
+            capability: Capability::TargetRead,
+            subject: s("/a"),
+            rule: s("`e` does not declare target.read /a in its needs"),
+            hint: s("in the element's needs!: read \"/a\";"),
+        })
+    );
+}
+
+#[test]
+fn risk_four_comes_from_the_command_line_only() {
+    let wanted = needs(&["host.env SITE_TOKEN", "target.read /a"]);
+    let get = Operation::GetVariable { name: s("SITE_TOKEN") };
+    let by_default = Effective::new("e", &wanted, &Policy::default(), &[]);
+    let by_file = Effective::new("e", &wanted, &policy("grants", &["host.env SITE_TOKEN"]), &[]);
+    for effective in [&by_default, &by_file] {
+        let Decision::Deny(denial) = decide(effective, &get) else { panic!("allowed") };
+        assert_eq!(denial.hint, "on the command line: --grant 'e:host.env=SITE_TOKEN'");
+    }
+    assert_eq!(by_default.refused_needs().len(), 1);
+    let grant: Grant = "e:host.env=SITE_TOKEN".parse().unwrap();
+    let by_hand = Effective::new("e", &wanted, &Policy::default(), &[grant]);
+    assert_eq!(
+        decide(&by_hand, &get),
+        Decision::Allow { rule: s("needs host.env SITE_TOKEN; --grant e:host.env=SITE_TOKEN") }
+    );
+    assert_eq!(by_hand.refused_needs(), vec![]);
+    let undeclared =
+        Effective::new("e", &[], &Policy::default(), &["e:host.env=SITE_TOKEN".parse().unwrap()]);
+    assert!(!decide(&undeclared, &get).is_allowed(), "a grant is no need");
+}
+
+#[test]
+fn audit_mode_lets_through_what_the_file_refuses_and_only_that() {
+    let mut audit = policy("grants", &[]);
+    audit.mode = Mode::Audit;
+    let write = Operation::WriteFile { path: s("/etc/a"), mode: 0o644 };
+    let declared = Effective::new("e", &needs(&["target.write /etc/a"]), &audit, &[]);
+    assert!(matches!(decide(&declared, &write), Decision::WouldDeny(_)));
+    assert_eq!(declared.refused_needs(), vec![]);
+    assert!(matches!(decide(&Effective::new("e", &[], &audit, &[]), &write), Decision::Deny(_)));
+}
+
+#[test]
+fn records_say_what_was_decided() {
+    let effective = Effective::new("e", &needs(&["target.read /a"]), &Policy::default(), &[]);
+    let record = |operation: Operation| {
+        let decision = decide(&effective, &operation);
+        serde_json::to_string(&crate::Record::new(&effective, "install", &operation, &decision)).unwrap()
+    };
+    assert_eq!(
+        record(Operation::ReadFile { path: s("/a") }),
+        r#"{"element":"e","phase":"install","capability":"target.read","subject":"/a","decision":"allow","rule":"needs target.read /a; granted by default"}"#
+    );
+    assert_eq!(
+        record(Operation::ReadFile { path: s("/\u{1b}[2J") }),
+        r#"{"element":"e","phase":"install","capability":"target.read","subject":"/\\u{1b}[2J","decision":"deny","rule":"`e` does not declare target.read /\\u{1b}[2J in its needs"}"#
+    );
+}

@@ -1,0 +1,188 @@
+//! Owns the careful ways through a directory tree: by descriptor, never along a symbolic link, never across a mount.
+//! Must not know whose tree it is. Called by `copy_tree`, `target_files` and `work_dir`; the engine asks for sizes.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// Directories deeper than this below the start are refused (or, when removing, moved up first): every level costs a
+/// descriptor, of which a process has 1024.
+pub(crate) const DEEPEST: usize = 200;
+
+/// Opens the directory `name` in `parent` for reading. `EXDEV` when something is mounted on it, `ENOTDIR` or `ELOOP`
+/// when it is not a directory itself.
+pub(crate) fn open_dir(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS,
+    )
+}
+
+/// Opens the directory at `path` where a walk starts.
+pub(crate) fn open_start(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| path.display().to_string())
+}
+
+/// The entries of an open directory but `.` and `..`, sorted bytewise, with what the directory says they are.
+pub(crate) fn sorted_entries(dir: impl AsFd) -> Result<Vec<(CString, FileType)>, Errno> {
+    let mut entries = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            entries.push((name.to_owned(), entry.file_type()));
+        }
+    }
+    entries.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    Ok(entries)
+}
+
+/// `lstat` of an entry.
+pub(crate) fn stat_entry(dir: impl AsFd, name: &CStr) -> Result<Stat, Errno> {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Appends an entry's name to a path that is only shown to people.
+pub(crate) fn shown(dir: &Path, name: &CStr) -> PathBuf {
+    dir.join(name.to_string_lossy().as_ref())
+}
+
+/// What a tree occupies, as `du -x` counts: hard links once, mounts below it not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Allocated bytes.
+    pub bytes: u64,
+    /// Inodes, the top directory's included.
+    pub inodes: u64,
+}
+
+impl Usage {
+    /// Allocated KiB, rounded up as du does.
+    pub fn kib(&self) -> u64 {
+        self.bytes.div_ceil(1024)
+    }
+}
+
+/// What the tree at `root` occupies.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn tree_usage(root: &Path) -> Result<Usage> {
+    let start = open_start(root)?;
+    let stat = rustix::fs::fstat(&start).with_context(|| root.display().to_string())?;
+    let mut usage = Usage { bytes: blocks_to_bytes(&stat), inodes: 1 };
+    add_usage(start.as_fd(), root, 0, &mut usage, &mut HashSet::new())?;
+    Ok(usage)
+}
+
+fn blocks_to_bytes(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0) * 512
+}
+
+fn add_usage(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    depth: usize,
+    usage: &mut Usage,
+    linked: &mut HashSet<(u64, u64)>,
+) -> Result<()> {
+    if depth > DEEPEST {
+        bail!("{}: more than {DEEPEST} directories deep", path.display());
+    }
+    for (name, _) in sorted_entries(dir).with_context(|| path.display().to_string())? {
+        let what = || shown(path, &name).display().to_string();
+        let stat = stat_entry(dir, &name).with_context(what)?;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if !is_dir && stat.st_nlink > 1 && !linked.insert((stat.st_dev, stat.st_ino)) {
+            continue;
+        }
+        if is_dir {
+            match open_dir(dir, &name) {
+                Ok(child) => add_usage(child.as_fd(), &shown(path, &name), depth + 1, usage, linked)?,
+                // Something is mounted there: what it covers cannot be seen and what it shows is not ours.
+                Err(Errno::XDEV) => continue,
+                Err(errno) => return Err(errno).with_context(what),
+            }
+        }
+        usage.bytes += blocks_to_bytes(&stat);
+        usage.inodes += 1;
+    }
+    Ok(())
+}
+
+/// Removes the entry `name` of `parent` with everything in it. `path` is for messages.
+///
+/// # Errors
+/// When something is mounted below it (everything before that is gone by then) or an entry cannot be removed.
+pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<()> {
+    remove_entry(parent, name, path, parent, 0)
+}
+
+fn remove_entry(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    path: &Path,
+    top: BorrowedFd<'_>,
+    depth: usize,
+) -> Result<()> {
+    let what = || format!("removing {}", path.display());
+    let stat = stat_entry(parent, name).with_context(what)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return unlink(parent, name, AtFlags::empty()).with_context(what);
+    }
+    if depth > DEEPEST {
+        // Moving it up to where we started keeps the number of open descriptors bounded, however deep the tree is.
+        let moved = CString::new(format!(".dibw-deep-{}-{}", stat.st_dev, stat.st_ino)).context("a number has no NUL")?;
+        rustix::fs::renameat(parent, name, top, &moved).with_context(what)?;
+        return remove_entry(top, &moved, path, top, 0);
+    }
+    match open_dir(parent, name) {
+        Ok(dir) => {
+            for (child, _) in sorted_entries(&dir).with_context(what)? {
+                remove_entry(dir.as_fd(), &child, &shown(path, &child), top, depth + 1)?;
+            }
+        }
+        Err(Errno::XDEV) => bail!("{}: something is mounted there", what()),
+        Err(errno) => return Err(errno).with_context(what),
+    }
+    unlink(parent, name, AtFlags::REMOVEDIR).with_context(what)
+}
+
+/// Unlinks, taking away the immutable and append-only flags (`chattr +i`) where they are in the way.
+fn unlink(parent: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(parent, name, flags) {
+        Err(Errno::PERM) => {
+            unlock(parent.as_fd())?;
+            let flags_of_entry = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let kind = FileType::from_raw_mode(stat_entry(parent, name)?.st_mode);
+            if matches!(kind, FileType::RegularFile | FileType::Directory) {
+                unlock(rustix::fs::openat(parent, name, flags_of_entry, Mode::empty())?.as_fd())?;
+            }
+            rustix::fs::unlinkat(parent, name, flags)
+        }
+        done => done,
+    }
+}
+
+fn unlock(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let locks = IFlags::IMMUTABLE | IFlags::APPEND;
+    let flags = match rustix::fs::ioctl_getflags(file) {
+        Ok(flags) => flags,
+        // A file system without such flags refused for another reason, which the second unlink will tell.
+        Err(_) => return Ok(()),
+    };
+    if flags.intersects(locks) {
+        // Through an O_PATH descriptor this cannot be asked; `file` is always open for reading.
+        rustix::fs::ioctl_setflags(file, flags - locks)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The manifest that `element!` puts into the component: made by the compiler, so it cannot differ from the code.
+//! The runtime reads it from the section [`SECTION`] before it compiles anything.
+
+use crate::element::{Element, Hook};
+use crate::text::Text;
+
+/// The custom section that holds the manifest.
+pub const SECTION: &str = "dibw:manifest";
+
+/// One right that the element asks for, as `needs!` writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The capability's name, as in `target.write`.
+    pub capability: &'static str,
+    /// What it is wanted for: a glob, a name, an argv pattern.
+    pub value: &'static str,
+}
+
+/// The manifest of `T` as JSON. `id` and `version` are the crate's.
+#[doc(hidden)]
+pub const fn render<T: Element>(
+    id: &str,
+    version: &str,
+    needs: &[Need],
+    depends: &[&str],
+    provides: &[&str],
+) -> Text {
+    let text = Text::new().text("{\"id\":").quoted(id).text(",\"version\":").quoted(version);
+    let text = text.text(",\"api\":").quoted(crate::API).text(",\"sdk\":").quoted(crate::VERSION);
+    let text = text.text(",\"summary\":").quoted(T::SUMMARY);
+    let text = hooks(text.text(",\"hooks\":["), T::HOOKS);
+    let text = strings(text.text("],\"depends\":["), depends);
+    let text = strings(text.text("],\"provides\":["), provides);
+    let text = text.text("],\"config_schema\":").joined(&T::SCHEMA);
+    self::needs(text.text(",\"needs\":["), needs).text("]}")
+}
+
+const fn hooks(mut text: Text, hooks: &[Hook]) -> Text {
+    let mut at = 0;
+    while at < hooks.len() {
+        let hook = &hooks[at];
+        text = comma(text, at).text("{\"phase\":").quoted(hook.phase.name());
+        text = text.text(",\"order\":").number(hook.order).text("}");
+        at += 1;
+    }
+    text
+}
+
+const fn needs(mut text: Text, needs: &[Need]) -> Text {
+    let mut at = 0;
+    while at < needs.len() {
+        text = comma(text, at).text("{\"capability\":").quoted(needs[at].capability);
+        text = text.text(",\"value\":").quoted(needs[at].value).text("}");
+        at += 1;
+    }
+    text
+}
+
+const fn strings(mut text: Text, strings: &[&str]) -> Text {
+    let mut at = 0;
+    while at < strings.len() {
+        text = comma(text, at).quoted(strings[at]);
+        at += 1;
+    }
+    text
+}
+
+const fn comma(text: Text, at: usize) -> Text {
+    if at == 0 { text } else { text.text(",") }
+}
+
+/// Declares the element: exports it from the component and records its manifest.
+///
+/// ```ignore
+/// element!(Ssh, needs! { package "openssh-server"; enable "ssh.service" });
+/// element!(Ssh, needs! { ... }, depends: ["hostname"], provides: ["ssh-server"]);
+/// ```
+///
+/// The manifest's id and version are the crate's. In native tests the manifest is `Ssh::MANIFEST`.
+#[macro_export]
+macro_rules! element {
+    (
+        $element:ty, $needs:expr
+        $(, depends: [$($depends:literal),* $(,)?])?
+        $(, provides: [$($provides:literal),* $(,)?])? $(,)?
+    ) => {
+        impl $crate::Described for $element {
+            const MANIFEST: &'static str = $crate::text::as_str(&DIBW_MANIFEST);
+        }
+
+        /// The bytes of the manifest, made by `element!`.
+        const DIBW_MANIFEST: [u8; $crate::manifest::render::<$element>(
+            env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), $needs, &[$($($depends),*)?], &[$($($provides),*)?],
+        ).len()] = $crate::manifest::render::<$element>(
+            env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), $needs, &[$($($depends),*)?], &[$($($provides),*)?],
+        ).exactly();
+
+        $crate::export_element!($element);
+    };
+}
+
+/// Only a component exports: the exported names are no identifiers that a native linker takes.
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_element {
+    ($element:ty) => {};
+}

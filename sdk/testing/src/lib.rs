@@ -1,0 +1,1 @@
+//! dibw-sdk-testing
