@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use dibw_plan::{Catalogue, Checksum, Fault, FaultKind, Faults, NamedText, Request};
+use dibw_policy::{Grant, Policy};
 
 /// What to build, and how.
 #[derive(clap::Args, Clone)]
@@ -107,7 +108,8 @@ impl ImageArgs {
             (Some(file), request) => {
                 let text = faults.take(read(file, FaultKind::Config));
                 let images = text.and_then(|text| {
-                    faults.take(dibw_compat::images::parse(&text, &file.display().to_string()))
+                    let named = NamedText { name: file.display().to_string(), text };
+                    faults.take(dibw_compat::images::parse(&named))
                 });
                 match (images, request) {
                     (Some(images), Some(request)) => crate::images::requests(&request, images, &mut faults),
@@ -190,33 +192,54 @@ impl ImageArgs {
     /// The policy in force.
     ///
     /// # Errors
-    /// All faults of the file and of the grants at once.
-    pub fn policy(&self) -> Result<dibw_policy::Policy, Faults> {
+    /// All faults of the file at once.
+    pub fn policy(&self) -> Result<Policy, Faults> {
+        let Some(file) = &self.policy else { return Ok(Policy::default()) };
+        let text = read(file, FaultKind::Config)?;
+        let name = file.display().to_string();
+        dibw_policy::file::parse(&name, &text, &today()).map_err(|errors| {
+            let fault = |error: dibw_policy::PolicyFault| {
+                let fault = Fault::new(FaultKind::Config, error.message).at(error.file, error.line, 0);
+                error.hint.into_iter().fold(fault, Fault::hint)
+            };
+            Faults(errors.into_iter().map(fault).collect())
+        })
+    }
+
+    /// What the command line grants beyond the policy's default.
+    ///
+    /// # Errors
+    /// All that can't be read.
+    pub fn grants(&self) -> Result<Vec<Grant>, Faults> {
         let mut faults = Faults::default();
-        let mut policy = dibw_policy::Policy::default();
-        if let Some(file) = &self.policy
-            && let Some(text) = faults.take(read(file, FaultKind::Config))
-        {
-            let name = file.display().to_string();
-            let parsed = dibw_policy::Policy::parse(&text, &name).map_err(|errors| policy_faults(&name, errors));
-            if let Some(parsed) = faults.take(parsed) {
-                policy = parsed;
-            }
-        }
-        faults.or(policy)
+        let grants = self.grants.iter().filter_map(|text| {
+            faults.take(text.parse::<Grant>().map_err(|error| {
+                Fault::new(FaultKind::Usage, format!("--grant {text}: {error}")).into()
+            }))
+        });
+        let grants = grants.collect();
+        faults.or(grants)
     }
 }
 
-fn policy_faults(file: &str, errors: Vec<dibw_policy::PolicyError>) -> Faults {
-    Faults(
-        errors
-            .into_iter()
-            .map(|error| {
-                let fault = Fault::new(FaultKind::Config, error.message).at(file, error.line, error.column);
-                error.hint.into_iter().fold(fault, Fault::hint)
-            })
-            .collect(),
-    )
+/// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
+fn today() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let (year, month, day) = date(since.as_secs() / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of a day counted from 1970-01-01. Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+fn date(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 const MIB: u64 = 1 << 20;
@@ -299,4 +322,32 @@ fn host_arch() -> String {
         other => other,
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, expected) in [(0, (1970, 1, 1)), (59, (1970, 3, 1)), (19_782, (2024, 2, 29)), (20_778, (2026, 11, 21))]
+        {
+            assert_eq!(date(days), expected, "{days}");
+        }
+    }
+
+    #[test]
+    fn bare_sizes_have_the_unit_of_their_option() {
+        assert_eq!(size(Some("3.5"), "--image-size", GIB).unwrap(), Some(3_758_096_384));
+        assert_eq!(size(Some("500"), "--image-extra-size", MIB).unwrap(), Some(524_288_000));
+        assert!(size(Some("lots"), "--image-size", GIB).is_err());
+    }
+
+    #[test]
+    fn a_setting_is_yaml() {
+        let mut settings = BTreeMap::new();
+        add_setting(&mut settings, "users.accounts=[{name: ada}]").unwrap();
+        assert_eq!(settings["users"]["accounts"], serde_json::json!([{"name": "ada"}]));
+        assert!(add_setting(&mut settings, "nodot=1").is_err());
+    }
 }

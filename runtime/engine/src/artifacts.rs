@@ -5,12 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use dibw_image::checksum::{self, Digests};
+use dibw_image::checksum::{self, Algorithms, Sums};
 use dibw_image::compress::{Gzip, Zstd};
 use dibw_image::qcow2::{Compression, Qcow2Options};
 use dibw_image::tar_stream::{TarOptions, write_tree};
 use dibw_plan::{Checksum, OutputType};
-use dibw_sys::artifact::Artifact;
+use dibw_sys::artifact::{Artifact, Existing};
 
 use crate::events::Event;
 use crate::failure::Failure;
@@ -21,8 +21,7 @@ use crate::scripts::Lines;
 pub(crate) struct Pending {
     path: PathBuf,
     artifact: Artifact,
-    bytes: u64,
-    digests: Option<Digests>,
+    sums: Option<Sums>,
 }
 
 impl Build<'_> {
@@ -31,10 +30,12 @@ impl Build<'_> {
         let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.name()));
         let mut artifact = Artifact::create(&path)?;
         self.fill(kind, artifact.file()).with_context(|| format!("writing {}", path.display()))?;
-        let md5 = self.plan.checksums.contains(&Checksum::Md5);
-        let digests = checksum::of_file(artifact.file(), md5)?;
-        let bytes = artifact.file().metadata().context("size of an output")?.len();
-        self.pending.push(Pending { path, artifact, bytes, digests: Some(digests) });
+        let algorithms = match self.plan.checksums.contains(&Checksum::Md5) {
+            true => Algorithms::Sha256AndMd5,
+            false => Algorithms::Sha256,
+        };
+        let sums = checksum::of_file(artifact.file(), algorithms)?;
+        self.pending.push(Pending { path, artifact, sums: Some(sums) });
         Ok(())
     }
 
@@ -72,7 +73,10 @@ impl Build<'_> {
 
     fn write_tar(&self, out: &mut dyn Write) -> Result<()> {
         let target = self.machine().target()?;
-        write_tree(&target, out, &TarOptions::default()).map(drop)
+        let root = File::open(&target).with_context(|| format!("opening {}", target.display()))?;
+        // What is mounted or made there while building is not the image's.
+        let emptied = ["proc", "sys", "dev", "run"].map(Into::into).into();
+        write_tree(&root, out, &TarOptions { emptied, latest_mtime: None }).map(drop)
     }
 
     /// The image that becomes disk outputs: the first one of the layout.
@@ -105,23 +109,26 @@ impl Build<'_> {
             self.add_text(&PathBuf::from(format!("{}.{suffix}", self.plan.output)), &text)?;
         }
         for index in 0..self.pending.len() {
-            let Some(digests) = self.pending[index].digests.take() else { continue };
+            let Some(sums) = self.pending[index].sums.take() else { continue };
             let path = self.pending[index].path.clone();
-            self.add_checksums(&path, &digests)?;
-            let Pending { bytes, .. } = self.pending[index];
-            self.tell(Event::Artifact { path, bytes, sha256: digests.sha256 });
+            self.add_checksums(&path, &sums)?;
+            self.tell(Event::Artifact { path, bytes: sums.bytes, sha256: sums.sha256 });
         }
+        let existing = match self.plan.overwrite {
+            true => Existing::Replace,
+            false => Existing::Keep(std::time::SystemTime::now()),
+        };
         for pending in std::mem::take(&mut self.pending) {
-            pending.artifact.commit(self.plan.overwrite)?;
+            pending.artifact.commit(existing)?;
             self.artifacts.files.push(pending.path);
         }
         Ok(())
     }
 
-    fn add_checksums(&mut self, path: &Path, digests: &Digests) -> Result<()> {
+    fn add_checksums(&mut self, path: &Path, sums: &Sums) -> Result<()> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.add_text(&with_suffix(path, "sha256"), &checksum::line(&digests.sha256, &name))?;
-        match &digests.md5 {
+        self.add_text(&with_suffix(path, "sha256"), &checksum::line(&sums.sha256, &name))?;
+        match &sums.md5 {
             Some(md5) => self.add_text(&with_suffix(path, "md5"), &checksum::line(md5, &name)),
             None => Ok(()),
         }
@@ -130,7 +137,7 @@ impl Build<'_> {
     fn add_text(&mut self, path: &Path, text: &str) -> Result<()> {
         let mut artifact = Artifact::create(path)?;
         artifact.file().write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
-        self.pending.push(Pending { path: path.into(), artifact, bytes: text.len() as u64, digests: None });
+        self.pending.push(Pending { path: path.into(), artifact, sums: None });
         Ok(())
     }
 }

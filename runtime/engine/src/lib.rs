@@ -2,6 +2,7 @@
 //! Decides nothing that the plan has decided; knows nothing of arguments or terminals. Called by the command line.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod artifacts;
 pub mod audit;
 pub mod catalogue;

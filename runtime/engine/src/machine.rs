@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use dibw_plan::layout::Geometry;
 use dibw_plan::plan::Confinement;
 
 /// Which of its two streams a command wrote a line to.
@@ -83,17 +84,6 @@ pub struct FileSystem {
     pub options: Vec<String>,
 }
 
-/// A partition table to write, in bytes from the start of the image.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Table {
-    /// Where every partition is.
-    pub geometry: dibw_plan::layout::Geometry,
-    /// Bytes in a sector.
-    pub sector_size: u32,
-    /// From which identifiers are derived.
-    pub seed: String,
-}
-
 /// What privileged work a build needs. Every method that takes something has one that gives it back.
 pub trait Machine {
     /// A new upper directory; later changes to the target land in it.
@@ -136,13 +126,19 @@ pub trait Machine {
     ///
     /// # Errors
     /// When the machine refuses.
-    fn write_table(&mut self, image: &str, table: &Table) -> Result<()>;
+    fn write_table(&mut self, image: &str, table: &Geometry) -> Result<()>;
 
-    /// A block device for a part of an image (`bytes` 0: the whole); returns its path. Devices are known by name.
+    /// A block device for a part of an image (`bytes` 0: the whole). Devices are known by name.
     ///
     /// # Errors
     /// When the machine refuses.
-    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<PathBuf>;
+    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()>;
+
+    /// The path of an attached device.
+    ///
+    /// # Errors
+    /// When it is not attached.
+    fn device(&mut self, device: &str) -> Result<PathBuf>;
 
     /// Makes a file system on a device.
     ///

@@ -32,7 +32,14 @@ pub struct Element {
     pub svc_map: Option<NamedText>,
     /// `block-device-<arch>.yaml` by `<arch>`, with `default`.
     pub block_device: BTreeMap<String, NamedText>,
-    /// Every directory entry below the element that is merged into the hooks tree: `dir/entry`, not deeper. For the duplicate check.
+    /// Deprecated package lists, `<phase>.d/package-installs-<element>`.
+    #[serde(default)]
+    pub package_lists: BTreeMap<Phase, NamedText>,
+    /// Programs that its hooks need on the host, from the file `host-tools`.
+    #[serde(default)]
+    pub host_tools: Vec<String>,
+    /// Every directory entry below the element that is merged into the hooks tree: `dir/entry`, not deeper; directories end in `/`. For the
+    /// duplicate check.
     pub merged: Vec<String>,
     /// The typed part.
     pub typed: Option<Typed>,

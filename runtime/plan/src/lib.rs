@@ -2,15 +2,23 @@
 //! No I/O, no clock, no randomness. Everything that reads input or builds goes through here.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod digest;
+pub mod document;
 pub mod element;
 pub mod fault;
 pub mod layout;
 pub mod manifest;
+pub mod order;
 pub mod packages;
 pub mod phase;
 pub mod plan;
+pub mod planner;
+pub mod render;
 pub mod request;
+pub mod resolve;
 pub mod size;
+pub mod tools;
 
 pub use element::{Catalogue, Element, Typed};
 pub use fault::{Fault, FaultKind, Faults, Place};

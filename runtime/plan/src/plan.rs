@@ -92,6 +92,9 @@ pub struct PlannedElement {
     /// Package name map, parsed when its packages are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pkg_map: Option<crate::packages::PackageMap>,
+    /// Programs that its hooks need on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_tools: Vec<String>,
 }
 
 /// A component and how it is run.

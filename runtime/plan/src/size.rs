@@ -160,11 +160,21 @@ pub(crate) fn image_size(tree_kib: u64, rules: &SizeRules, beside: u64) -> u64 {
                 Some(extra) => tree_kib.saturating_add(extra / 1024),
                 None => (tree_kib as f64 / FILL) as u64,
             };
+            let kib = kib.max(smallest(&rules.root_fstype) / 1024);
             let journal = if rules.root_fstype == "ext4" { rules.journal_mib.saturating_mul(MIB) } else { 0 };
             kib.saturating_mul(1024).saturating_add(journal).saturating_add(efi.max(beside))
         }
     };
     round_up(bytes, IMAGE_GRANULE)
+}
+
+/// The smallest size mkfs accepts for a type, where it is noticeable (xfsprogs 5.19, btrfs-progs 5.16), in bytes.
+fn smallest(fstype: &str) -> u64 {
+    match fstype {
+        "xfs" => 300 * MIB,
+        "btrfs" => 128 * MIB,
+        _ => 0,
+    }
 }
 
 /// The next multiple of `granule`.
@@ -254,21 +264,23 @@ mod tests {
     #[test]
     fn image_sizes_follow_the_tree() {
         let ext4 = SizeRules { journal_mib: 64, root_fstype: String::from("ext4"), ..SizeRules::default() };
+        let ext2 = SizeRules { root_fstype: String::from("ext2"), ..ext4.clone() };
         let xfs = SizeRules { root_fstype: String::from("xfs"), ..ext4.clone() };
         let cases = [
             // 600 KiB / 0.6 = 1000 KiB, rounded up to 1024 KiB.
-            ("xfs", xfs.clone(), 1 << 20),
+            ("no journal", ext2.clone(), 1 << 20),
             ("ext4 has a journal", ext4.clone(), 65 << 20),
-            ("efi", SizeRules { has_efi: true, ..xfs.clone() }, 526 << 20),
+            ("efi", SizeRules { has_efi: true, ..ext2.clone() }, 526 << 20),
             // 600 KiB + 2 MiB = 2648 KiB, rounded up to 2688 KiB.
-            ("extra", SizeRules { extra_size: Some(2 << 20), ..xfs.clone() }, 2688 << 10),
+            ("extra", SizeRules { extra_size: Some(2 << 20), ..ext2.clone() }, 2688 << 10),
+            ("xfs has a least size", xfs, 300 << 20),
             ("given", SizeRules { image_size: Some(10 << 20), ..ext4.clone() }, 10 << 20),
             ("given, efi", SizeRules { image_size: Some(10 << 20), has_efi: true, ..ext4 }, 535 << 20),
         ];
         for (what, rules, bytes) in cases {
             assert_eq!(auto_size(600, &rules), bytes, "{what}");
         }
-        assert_eq!(image_size(600, &xfs, 558 << 20), 559 << 20, "other partitions are added");
+        assert_eq!(image_size(600, &ext2, 558 << 20), 559 << 20, "other partitions are added");
     }
 
     #[test]

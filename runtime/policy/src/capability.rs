@@ -236,7 +236,7 @@ impl FromStr for ServiceAction {
 pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(2);
     let near = |c: &&'a str| strsim::damerau_levenshtein(word, c);
-    candidates.iter().copied().min_by_key(near).filter(|c| near(&c) <= limit)
+    candidates.iter().copied().min_by_key(near).filter(|c| near(c) <= limit)
 }
 
 #[cfg(test)]

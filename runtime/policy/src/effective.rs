@@ -2,13 +2,15 @@
 //!
 //! Callers: the engine and the mock host make one per element; [`crate::decide`] asks it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::need::Need;
 use crate::policy::{Mode, Policy, RISK_LIMIT, Rule};
 use crate::requirement::Requirement;
 use crate::{Denial, Grant};
 
-/// What one element may do.
-#[derive(Clone, Debug)]
+/// What one element may do. Serialises into the plan, so that what is executed is what was shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effective {
     element: String,
     needs: Vec<Need>,

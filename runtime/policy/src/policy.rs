@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::confinement::Level;
 use crate::need::Need;
 
@@ -12,7 +14,8 @@ use crate::need::Need;
 pub const RISK_LIMIT: u8 = 3;
 
 /// Whether refusals stop a build or are only recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Refusals are refusals.
     #[default]
@@ -39,7 +42,7 @@ pub struct Policy {
 }
 
 /// A pattern and the line that it stands in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// What it covers.
     pub need: Need,

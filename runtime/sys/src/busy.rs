@@ -84,7 +84,8 @@ fn mounts_of(device: u64) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let at = |line: &str| {
         let fields: Vec<&str> = line.split(' ').collect();
-        (fields.get(2) == Some(&number.as_str())).then(|| format!("the mount at {}", fields.get(4).unwrap_or(&"?")))
+        (fields.get(2) == Some(&number.as_str()))
+            .then(|| format!("the mount at {}", fields.get(4).unwrap_or(&"?")))
     };
     table.lines().filter_map(at).collect()
 }

@@ -96,7 +96,13 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     /// Fills `to` from `from`, then gives it its metadata (last, since filling it changes its time).
-    fn contents(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path, depth: usize) -> Result<()> {
+    fn contents(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        path: &Path,
+        depth: usize,
+    ) -> Result<()> {
         if depth > DEEPEST {
             bail!("{}: more than {DEEPEST} directories deep", path.display());
         }
@@ -303,7 +309,12 @@ impl Copy<'_> {
         rustix::fs::futimens(made, &times(stat))
     }
 
-    fn attributes_of_entry(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    fn attributes_of_entry(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<(), Errno> {
         // No system call takes a directory descriptor here; /proc leads from it to the entry without a race.
         let (source, made) = (entry_path(from, name), entry_path(to, name));
         let length = match rustix::fs::llistxattr(&source, &mut self.names[..]) {
@@ -334,7 +345,8 @@ fn give_owner(made: BorrowedFd<'_>, stat: &Stat) -> Result<(), Errno> {
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    let modified =
+        Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     Timestamps { last_access: modified, last_modification: modified }
 }
 
@@ -355,16 +367,22 @@ fn path_below(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) -> Result<V
 
 /// Says how much space (or how many inodes) the tree needs when there is no more.
 fn explain_full(error: anyhow::Error, from: &Path, to: BorrowedFd<'_>) -> anyhow::Error {
-    if !error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Errno::NOSPC | Errno::DQUOT))) {
+    if !matches!(error.downcast_ref::<Errno>(), Some(&(Errno::NOSPC | Errno::DQUOT))) {
         return error;
     }
     let (Ok(needed), Ok(has)) = (tree_usage(from), rustix::fs::fstatvfs(to)) else { return error };
     let path = error.to_string();
     let full = if has.f_ffree == 0 && has.f_files > 0 {
-        format!("no inodes left at {path}: the tree has {} entries, the file system {} inodes", needed.inodes, has.f_files)
+        format!(
+            "no inodes left at {path}: the tree has {} entries, the file system {} inodes",
+            needed.inodes, has.f_files
+        )
     } else {
         let size = has.f_blocks * has.f_frsize;
-        format!("no space left at {path}: the tree needs {} bytes, the file system has {size} bytes in all", needed.bytes)
+        format!(
+            "no space left at {path}: the tree needs {} bytes, the file system has {size} bytes in all",
+            needed.bytes
+        )
     };
     error.context(full)
 }

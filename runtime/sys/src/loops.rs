@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, AsFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -94,7 +94,13 @@ impl LoopDevice {
     /// # Errors
     /// When the window is not whole sectors or not inside the file, the file is not open for writing though the device
     /// is to be, or no loop device can be had.
-    pub fn attach(file: &File, offset: u64, size_limit: u64, sector_size: u32, access: Access) -> Result<LoopDevice> {
+    pub fn attach(
+        file: &File,
+        offset: u64,
+        size_limit: u64,
+        sector_size: u32,
+        access: Access,
+    ) -> Result<LoopDevice> {
         check_window(file, offset, size_limit, sector_size)?;
         check_open_mode(file, access)?;
         let control = File::open(CONTROL)
@@ -106,8 +112,10 @@ impl LoopDevice {
             let (path, device) = open_device(number, access)?;
             match configure(&device, file, offset, size_limit, sector_size, access) {
                 Ok(()) => {
-                    let backing = status(&device).with_context(|| format!("{}: reading its status", path.display()))?;
-                    let backing = backing.with_context(|| format!("{}: detached by someone else", path.display()))?;
+                    let backing =
+                        status(&device).with_context(|| format!("{}: reading its status", path.display()))?;
+                    let backing =
+                        backing.with_context(|| format!("{}: detached by someone else", path.display()))?;
                     tracing::debug!(device = %path.display(), offset, size_limit, sector_size, "loop attached");
                     return Ok(LoopDevice { device, path, backing });
                 }
@@ -116,7 +124,9 @@ impl LoopDevice {
                     "{}: LOOP_CONFIGURE: {errno} (sectors of {sector_size} bytes; needs Linux 5.8 or later)",
                     path.display()
                 ),
-                Err(errno) => return Err(errno).with_context(|| format!("{}: LOOP_CONFIGURE", path.display())),
+                Err(errno) => {
+                    return Err(errno).with_context(|| format!("{}: LOOP_CONFIGURE", path.display()));
+                }
             }
         }
         bail!("no free loop device after {ATTACH_TRIES} tries: others keep taking them")
@@ -163,7 +173,10 @@ impl LoopDevice {
 
 /// The driver would silently cut what does not fit, so it is refused here.
 fn check_window(file: &File, offset: u64, size_limit: u64, sector_size: u32) -> Result<()> {
-    ensure!(matches!(sector_size, 512 | 4096), "loop device: sectors of {sector_size} bytes (512 or 4096 are possible)");
+    ensure!(
+        matches!(sector_size, 512 | 4096),
+        "loop device: sectors of {sector_size} bytes (512 or 4096 are possible)"
+    );
     let length = file.metadata().context("loop device: size of the backing file")?.len();
     let sector = u64::from(sector_size);
     ensure!(
@@ -204,7 +217,9 @@ fn open_device(number: u32, access: Access) -> Result<(PathBuf, File)> {
             );
             match made {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno).with_context(|| format!("{}: making the node", path.display())),
+                Err(errno) => {
+                    return Err(errno).with_context(|| format!("{}: making the node", path.display()));
+                }
             }
             options.open(&path)
         }
@@ -251,9 +266,9 @@ fn status(device: &File) -> Result<Option<Backing>, Errno> {
 /// Whether the device still shows `backing` (somebody else may have taken the number for another file since).
 fn shows(path: &Path, backing: Backing) -> Result<bool> {
     match File::open(path) {
-        Ok(device) => {
-            Ok(status(&device).with_context(|| format!("{}: LOOP_GET_STATUS64", path.display()))? == Some(backing))
-        }
+        Ok(device) => Ok(status(&device)
+            .with_context(|| format!("{}: LOOP_GET_STATUS64", path.display()))?
+            == Some(backing)),
         // The driver answers so while it tears the device down, or when the number is gone altogether.
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NXIO)) => Ok(true),
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NODEV)) => Ok(false),
@@ -266,5 +281,6 @@ fn shows(path: &Path, backing: Backing) -> Result<bool> {
 unsafe fn ioctl(fd: BorrowedFd<'_>, request: u32, argument: usize) -> Result<u32, Errno> {
     // SAFETY: the descriptor is open for as long as it is borrowed; the argument is the caller's promise.
     let answer = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) };
-    u32::try_from(answer).map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    u32::try_from(answer)
+        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
 }

@@ -203,17 +203,19 @@ pub fn fsck(kind: FsKind, device: &Path) -> Result<()> {
     tool::run(program, words).map(drop).with_context(|| format!("checking {kind}"))
 }
 
-/// No tool checks swap space; its signature ends the first page (`union swap_header` in `linux/swap.h`).
+/// No tool checks swap space; its signature ends the first page (`union swap_header` in `linux/swap.h`), whose size
+/// depends on the machine.
 fn check_swap(device: &Path) -> Result<()> {
+    const PAGE_SIZES: [u64; 3] = [4096, 16384, 65536];
+    let file = File::open(device).with_context(|| device.display().to_string())?;
     let mut signature = [0; 10];
-    let place = rustix::param::page_size() as u64 - 10;
-    File::open(device)
-        .and_then(|file| file.read_exact_at(&mut signature, place))
-        .with_context(|| device.display().to_string())?;
-    if &signature != b"SWAPSPACE2" {
-        bail!("{}: no swap space there", device.display());
+    for size in PAGE_SIZES {
+        file.read_exact_at(&mut signature, size - 10).with_context(|| device.display().to_string())?;
+        if &signature == b"SWAPSPACE2" {
+            return Ok(());
+        }
     }
-    Ok(())
+    bail!("{}: no swap space there", device.display())
 }
 
 #[cfg(test)]
@@ -247,7 +249,9 @@ mod tests {
 
     #[test]
     fn bad_uuids_are_refused() {
-        for uuid in ["", "0123", "01234567-89ab-cdef-0123-456789abcdeg", "-rf", "0123456789abcdef0123456789abcdef"] {
+        for uuid in
+            ["", "0123", "01234567-89ab-cdef-0123-456789abcdeg", "-rf", "0123456789abcdef0123456789abcdef"]
+        {
             assert!(check_uuid(uuid).is_err(), "{uuid}");
         }
     }

@@ -58,7 +58,8 @@ impl Mount {
         rustix::mount::mount_bind(from, dir).with_context(what)?;
         let mount = Mount { dir: Some(dir.to_owned()) };
         if access == Access::ReadOnly {
-            rustix::mount::mount_remount(dir, MountFlags::BIND | MountFlags::RDONLY, "").with_context(what)?;
+            rustix::mount::mount_remount(dir, MountFlags::BIND | MountFlags::RDONLY, "")
+                .with_context(what)?;
         }
         Ok(mount)
     }
@@ -169,7 +170,8 @@ fn unescape(field: &str) -> PathBuf {
     let mut at = 0;
     while at < bytes.len() {
         let octal = bytes.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = octal.filter(|_| bytes[at] == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let escaped =
+            octal.filter(|_| bytes[at] == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
         plain.push(escaped.unwrap_or(bytes[at]));
         at += if escaped.is_some() { 4 } else { 1 };
     }
@@ -209,7 +211,11 @@ mod tests {
         let cases = [
             ("", MountFlags::empty(), ""),
             ("defaults", MountFlags::empty(), ""),
-            ("ro,noatime,discard,x-systemd.automount,data=ordered", MountFlags::RDONLY | MountFlags::NOATIME, "discard,data=ordered"),
+            (
+                "ro,noatime,discard,x-systemd.automount,data=ordered",
+                MountFlags::RDONLY | MountFlags::NOATIME,
+                "discard,data=ordered",
+            ),
         ];
         for (options, flags, data) in cases {
             assert_eq!(parse_options(options), (flags, data.to_owned()), "{options}");

@@ -57,7 +57,8 @@ where
             Ok(())
         });
     }
-    let output = command.output().map_err(|error| start_failure(program, error)).with_context(|| line.clone())?;
+    let output =
+        command.output().map_err(|error| start_failure(program, error)).with_context(|| line.clone())?;
     if !output.status.success() {
         bail!("{line}: {}{}", output.status, said(&output));
     }
@@ -121,7 +122,9 @@ mod tests {
     fn environment_input_and_descriptors_are_bare() {
         let held = std::fs::File::open("/").unwrap();
         rustix::io::fcntl_setfd(&held, rustix::io::FdFlags::empty()).unwrap();
-        let output = run("sh", ["-c", "cat; env | grep -v '^_=\\|^SHLVL=\\|^PWD=\\|^OLDPWD=' | sort; ls /proc/$$/fd"]).unwrap();
+        let output =
+            run("sh", ["-c", "cat; env | grep -v '^_=\\|^SHLVL=\\|^PWD=\\|^OLDPWD=' | sort; ls /proc/$$/fd"])
+                .unwrap();
         let expected = format!("LC_ALL=C\nPATH={TOOL_PATH}\n0\n1\n2\n");
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     }

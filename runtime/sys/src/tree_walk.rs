@@ -141,7 +141,8 @@ fn remove_entry(
     }
     if depth > DEEPEST {
         // Moving it up to where we started keeps the number of open descriptors bounded, however deep the tree is.
-        let moved = CString::new(format!(".dibw-deep-{}-{}", stat.st_dev, stat.st_ino)).context("a number has no NUL")?;
+        let moved = CString::new(format!(".dibw-deep-{}-{}", stat.st_dev, stat.st_ino))
+            .context("a number has no NUL")?;
         rustix::fs::renameat(parent, name, top, &moved).with_context(what)?;
         return remove_entry(top, &moved, path, top, 0);
     }

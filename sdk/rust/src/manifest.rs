@@ -71,7 +71,7 @@ const fn comma(text: Text, at: usize) -> Text {
 
 /// Declares the element: exports it from the component and records its manifest.
 ///
-/// ```ignore
+/// ```text
 /// element!(Ssh, needs! { package "openssh-server"; enable "ssh.service" });
 /// element!(Ssh, needs! { ... }, depends: ["hostname"], provides: ["ssh-server"]);
 /// ```

@@ -8,8 +8,8 @@ use crate::element::{Element, dispatch_named};
 use crate::error::{Error, Result};
 use crate::host::{FileKind, Host, Output, Stat, sealed::Sealed};
 
-#[expect(missing_docs, reason = "generated from sdk/wit/v0.1, which documents each")]
-#[expect(clippy::all, reason = "generated from sdk/wit/v0.1")]
+#[allow(missing_docs, reason = "generated from sdk/wit/v0.1, which documents each")]
+#[allow(clippy::all, reason = "generated from sdk/wit/v0.1")]
 pub mod contract {
     wit_bindgen::generate!({
         path: "../wit/v0.1",
@@ -36,7 +36,7 @@ macro_rules! export_element {
             struct Lifecycle;
 
             impl $crate::wasm::contract::exports::dibw::element::lifecycle::Guest for Lifecycle {
-                fn run(phase: String) -> Result<(), $crate::wasm::contract::dibw::element::types::Error> {
+                fn run(phase: String) -> ::core::result::Result<(), $crate::wasm::contract::dibw::element::types::Error> {
                     $crate::wasm::run::<$element>(&phase)
                 }
             }

@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Outcome {
     for (_, plan) in plans(&args.image)? {
         match args.format {
             Format::Text => print!("{}", dibw_plan::render::to_text(&plan)),
-            Format::Json => println!("{}", dibw_plan::render::to_json(&plan)),
+            Format::Json => print!("{}", dibw_plan::render::to_json(&plan)),
         }
     }
     Ok(())
@@ -43,13 +43,14 @@ pub fn plans(image: &ImageArgs) -> Result<Vec<(Request, Plan)>, dibw_plan::Fault
     let requests = faults.take(image.requests());
     let catalogue = faults.take(image.catalogue());
     let policy = faults.take(image.policy());
-    let (Some(requests), Some(catalogue), Some(policy)) = (requests, catalogue, policy) else {
+    let grants = faults.take(image.grants());
+    let (Some(requests), Some(catalogue), Some(policy), Some(grants)) = (requests, catalogue, policy, grants) else {
         return Err(faults);
     };
     let plans = requests
         .into_iter()
         .filter_map(|request| {
-            let plan = faults.take(dibw_plan::planner::plan(&request, &catalogue, &policy, &image.grants))?;
+            let plan = faults.take(dibw_plan::planner::plan(&request, &catalogue, &policy, &grants))?;
             Some((request, plan))
         })
         .collect();

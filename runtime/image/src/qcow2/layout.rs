@@ -97,7 +97,7 @@ impl<'out> Layout<'out> {
         let last = offset + bytes.len() as u64 - 1;
         for cluster in offset >> self.cluster_bits..=last >> self.cluster_bits {
             let count = &mut self.references[cluster as usize];
-            // 64 KiB hold fewer compressed clusters than this, whatever is in them.
+            // No cluster of ours is so large, and none compresses so well, that this many fit into one.
             *count = count.checked_add(1).context("too many compressed clusters share one of the file's")?;
         }
         // The offset takes the low bits of the entry, the number of further sectors touched the rest.

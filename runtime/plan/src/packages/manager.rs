@@ -60,6 +60,16 @@ impl Manager {
         }
     }
 
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apt => "apt",
+            Self::Dnf => "dnf",
+            Self::Zypper => "zypper",
+            Self::Apk => "apk",
+        }
+    }
+
     /// Its program, by which it is also found in a target of unknown distribution.
     pub fn program(self) -> &'static str {
         match self {
@@ -71,7 +81,7 @@ impl Manager {
     }
 
     /// The commands of a transaction.
-    pub fn commands(self, transaction: &Transaction, options: Options) -> Commands {
+    pub fn commands(self, transaction: &Transaction, options: &Options) -> Commands {
         let verbs = self.verbs();
         let fetches = !transaction.install.is_empty() && !options.offline;
         let command = |verb: &[&str], names: &[String]| self.command(verb, names, options);
@@ -101,7 +111,7 @@ impl Manager {
         }
     }
 
-    fn command(self, verb: &[&str], names: &[String], options: Options) -> Command {
+    fn command(self, verb: &[&str], names: &[String], options: &Options) -> Command {
         let mut argv: Vec<String> = vec![self.program().to_owned()];
         argv.extend(self.options(options).into_iter().map(str::to_owned));
         argv.extend(verb.iter().map(|word| (*word).to_owned()));
@@ -115,7 +125,7 @@ impl Manager {
         Command { argv, environment: self.environment(), network: false }
     }
 
-    fn options(self, options: Options) -> Vec<&'static str> {
+    fn options(self, options: &Options) -> Vec<&'static str> {
         match self {
             Self::Apt => {
                 let mut words = vec![
@@ -202,7 +212,7 @@ mod tests {
 
     #[test]
     fn apt_downloads_with_the_network_and_installs_without() {
-        let commands = Manager::Apt.commands(&transaction(&["vim"], &["nano"]), Options::default());
+        let commands = Manager::Apt.commands(&transaction(&["vim"], &["nano"]), &Options::default());
         let [update, download, install, remove] =
             [commands.update_index, commands.download, commands.install, commands.remove].map(Option::unwrap);
         assert_eq!([update.network, download.network, install.network, remove.network], [true, true, false, false]);
@@ -218,7 +228,7 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_no_command() {
-        let commands = Manager::Apt.commands(&Transaction::default(), Options::default());
+        let commands = Manager::Apt.commands(&Transaction::default(), &Options::default());
         assert_eq!(commands, Commands { update_index: None, download: None, install: None, remove: None });
     }
 
@@ -226,7 +236,7 @@ mod tests {
     fn offline_fetches_nothing() {
         let options = Options { offline: true, download_as_root: true };
         for manager in [Manager::Apt, Manager::Dnf, Manager::Zypper, Manager::Apk] {
-            let commands = manager.commands(&transaction(&["vim"], &[]), options);
+            let commands = manager.commands(&transaction(&["vim"], &[]), &options);
             assert_eq!((commands.update_index, commands.download), (None, None));
             assert!(!commands.install.unwrap().network);
         }

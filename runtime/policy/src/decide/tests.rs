@@ -112,13 +112,13 @@ fn each_operation_passes_every_gate_or_is_refused() {
         all_granted.ceiling = policy("ceiling", &texts).ceiling;
         assert!(decided(&wanted, &all_granted).is_allowed(), "below the ceiling {operation:?}");
         // Each need is required: without any one of them the operation is refused.
-        for left_out in 0..wanted.len() {
+        for (left_out, text) in texts.iter().enumerate() {
             let mut fewer = wanted.clone();
             fewer.remove(left_out);
             assert!(
                 !decided(&fewer, &Policy::default()).is_allowed(),
                 "{operation:?} without {}",
-                texts[left_out]
+                text
             );
         }
         // Another element's grant is of no use.

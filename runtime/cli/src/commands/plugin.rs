@@ -1,0 +1,122 @@
+//! `dibw plugin`: for authors of typed elements.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use dibw_plan::{Fault, FaultKind};
+
+use super::Outcome;
+
+/// Make, build and inspect typed elements (WebAssembly components).
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Start a new typed element: a crate with its first test
+    #[command(after_help = "Example:\n  dibw plugin new my-element && cd my-element && cargo test && dibw plugin build")]
+    New {
+        /// Its name: lower-case letters, digits and dashes
+        name: String,
+        /// Path of the SDK crate [default: the one of the source tree dibw was built in]
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Compile a crate to a component
+    #[command(after_help = "Examples:\n  dibw plugin build my-element\n  dibw plugin build --all plugins")]
+    Build {
+        /// The crate, or with --all a directory of crates
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+        /// Build every crate of the workspace in the directory
+        #[arg(long)]
+        all: bool,
+        /// Where the components go [default: target/elements below the directory]
+        #[arg(short, long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Show what a component says of itself and what it imports, without running it
+    #[command(after_help = "Example:\n  dibw plugin inspect plugins/target/elements/users.wasm")]
+    Inspect {
+        /// The .wasm file
+        file: PathBuf,
+    },
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> Outcome {
+    match &args.command {
+        Command::New { name, sdk } => new(name, sdk.as_deref()),
+        Command::Build { directory, all, out } => build(directory, *all, out.as_deref()),
+        Command::Inspect { file } => inspect(file),
+    }
+}
+
+/// The files of a new crate; `{{name}}` and `{{sdk_path}}` are filled in.
+const TEMPLATE: [(&str, &str); 4] = [
+    ("Cargo.toml", include_str!("../../../../sdk/template/Cargo.toml")),
+    ("src/lib.rs", include_str!("../../../../sdk/template/src/lib.rs")),
+    ("README.md", include_str!("../../../../sdk/template/README.md")),
+    (".gitignore", "/target\n"),
+];
+
+fn new(name: &str, sdk: Option<&Path>) -> Outcome {
+    let well_formed = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !well_formed {
+        let message = format!("`{name}` is not a name for an element");
+        return Err(Fault::new(FaultKind::Usage, message).hint("lower-case letters, digits and dashes: my-element").into());
+    }
+    let sdk = sdk.map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk")), Path::to_path_buf);
+    let sdk = sdk.canonicalize().map_err(|_| {
+        Fault::new(FaultKind::Usage, format!("the SDK is not at {}", sdk.display())).hint("say where with --sdk DIR")
+    })?;
+    let directory = Path::new(name);
+    if directory.exists() {
+        return Err(Fault::new(FaultKind::Usage, format!("{name} exists already")).into());
+    }
+    for (file, text) in TEMPLATE {
+        let path = directory.join(file);
+        let text = text.replace("{{name}}", name).replace("{{sdk_path}}", &sdk.display().to_string());
+        path.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&path, text))
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    println!("{name}/");
+    eprintln!("next: cd {name} && cargo test && dibw plugin build");
+    Ok(())
+}
+
+fn build(directory: &Path, all: bool, out: Option<&Path>) -> Outcome {
+    let options = dibw_host::plugin_build::Options { all, out: out.map(Path::to_path_buf) };
+    let mut say = |line: &str| eprintln!("{line}");
+    for component in dibw_host::plugin_build::build(directory, &options, &mut say)? {
+        println!("{}", component.display());
+    }
+    Ok(())
+}
+
+fn inspect(file: &Path) -> Outcome {
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let inspection =
+        dibw_host::componentize::inspect(&bytes).with_context(|| format!("component {}", file.display()))?;
+    let manifest = &inspection.manifest;
+    println!("{} {} (api {})", manifest.id, manifest.version, manifest.api);
+    println!("  {}", manifest.summary);
+    println!("size     {} bytes, sha256 {}", inspection.size, inspection.sha256);
+    for hook in &manifest.hooks {
+        println!("hook     {} at {}", hook.phase, hook.order);
+    }
+    for need in &manifest.needs {
+        println!("needs    {need}");
+    }
+    for (interface, functions) in &inspection.imports {
+        println!("imports  {interface}: {}", functions.join(" "));
+    }
+    Ok(())
+}

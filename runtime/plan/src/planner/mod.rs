@@ -1,0 +1,93 @@
+//! From a Request to the Plan: every decision of a build is taken here, and every problem that can be known before the machine is
+//! touched is found here, all at once. Pure. Called by the command line; the engine executes what comes out.
+
+mod checks;
+mod disk;
+mod members;
+mod steps;
+mod variables;
+
+use std::collections::BTreeMap;
+
+use dibw_policy::{Grant, Policy};
+
+use crate::element::{Catalogue, Element};
+use crate::fault::Faults;
+use crate::packages::PackageMap;
+use crate::plan::Plan;
+use crate::request::Request;
+use crate::resolve;
+
+/// Version of the plan's format.
+const FORMAT: u32 = 1;
+
+/// The plan for `request` with the elements of `catalogue`, under `policy` and the grants of the command line.
+///
+/// # Errors
+/// All problems at once: elements, output types, files of elements, settings, layout, policy.
+pub fn plan(
+    request: &Request,
+    catalogue: &Catalogue,
+    policy: &Policy,
+    grants: &[Grant],
+) -> Result<Plan, Faults> {
+    let mut faults = Faults::default();
+
+    // 1. What comes out. An unknown type is found first because it costs nothing.
+    let types = faults.take(checks::output_types(request)).unwrap_or_default();
+    faults.take(checks::architecture(request));
+
+    // 2. Which elements. When that fails, what the user named is still checked.
+    let assembled = resolve::assemble(request, catalogue);
+    let names = faults.take(resolve::expand(&assembled, catalogue)).unwrap_or_else(|| known(&assembled, catalogue));
+    let elements: Vec<&Element> = names.iter().filter_map(|name| catalogue.elements.get(name)).collect();
+
+    // 3. What the elements hold, and whether it goes together.
+    faults.take(checks::merged_entries(&elements));
+    faults.take(checks::setting_owners(request, &elements));
+    let members = members::read(request, &elements, policy, grants, &mut faults);
+
+    // 4. The disk. Its facts (labels, mount points) are variables even when only the tree is wanted.
+    let disk = disk::choose(request, &elements, &mut faults);
+    let variables = variables::known_before_the_build(request, &elements, disk.as_ref());
+    let disk = disk.filter(|_| types.iter().any(|kind| kind.is_disk()));
+
+    // 5. The steps.
+    let build = steps::Build { request, elements: &elements, members: &members, policy, disk: disk.is_some() };
+    let steps = steps::all(&build, &types, &mut faults);
+
+    faults.or(Plan {
+        version: FORMAT,
+        output: checks::output_prefix(request),
+        types,
+        checksums: request.checksums.clone(),
+        overwrite: request.overwrite,
+        arch: request.arch.clone(),
+        offline: request.offline,
+        refresh: request.refresh,
+        source_date_epoch: request.source_date_epoch,
+        elements: members.planned,
+        variables,
+        disk,
+        steps,
+    })
+}
+
+/// The named elements that exist, once each.
+fn known(names: &[String], catalogue: &Catalogue) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        if catalogue.elements.contains_key(name) && !found.contains(name) {
+            found.push(name.clone());
+        }
+    }
+    found
+}
+
+impl Plan {
+    /// The package maps of its elements, as [`crate::packages::resolve_transaction`] takes them.
+    pub fn package_maps(&self) -> BTreeMap<String, PackageMap> {
+        let maps = self.elements.iter().filter_map(|element| Some((element.name.clone(), element.pkg_map.clone()?)));
+        maps.collect()
+    }
+}

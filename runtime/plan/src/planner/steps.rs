@@ -1,0 +1,257 @@
+//! The ordered steps of a build: the hooks of each phase interleaved with what the runtime does itself, and what lies between and after
+//! the phases. Called by `planner::plan` only. Facts: compat/CONTRACT.md sections 1.2, 1.3 and 6.2.
+
+use std::collections::BTreeSet;
+
+use dibw_policy::{Capability, Level, Policy, confinement_of};
+
+use super::members::Members;
+use crate::element::Element;
+use crate::fault::{Fault, FaultKind, Faults};
+use crate::order;
+use crate::packages::{Intent, PackageRequest};
+use crate::phase::{Phase, Side};
+use crate::plan::{Action, Confinement, Extra, OutputType, Step};
+use crate::request::Request;
+use crate::resolve::hooks_are_native;
+
+/// What steps are made from.
+pub(super) struct Build<'a> {
+    pub request: &'a Request,
+    pub elements: &'a [&'a Element],
+    pub members: &'a Members,
+    pub policy: &'a Policy,
+    /// Whether there is a disk.
+    pub disk: bool,
+}
+
+/// All steps, in order.
+pub(super) fn all(build: &Build<'_>, types: &BTreeSet<OutputType>, faults: &mut Faults) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for phase in Phase::ALL {
+        if phase == Phase::PreFinalise && build.disk {
+            steps.push(runtime(Action::CreateDisk));
+        }
+        steps.extend(build.phase(phase, faults));
+    }
+    steps.push(runtime(Action::CleanTarget));
+    steps.push(inside(Action::PackageManifest));
+    // Archives are made from the tree while it is there; raw comes last because it may take the image file away.
+    let output = |kind: &OutputType| runtime(Action::Output { kind: *kind });
+    steps.extend(types.iter().filter(|kind| !kind.is_disk()).map(output));
+    if build.disk {
+        steps.push(runtime(Action::FinishDisk));
+    }
+    steps.extend(types.iter().rev().filter(|kind| kind.is_disk()).map(output));
+    steps
+}
+
+/// A step between or after the phases.
+fn runtime(action: Action) -> Step {
+    Step {
+        phase: None,
+        order: String::new(),
+        element: None,
+        action,
+        confinement: Confinement::Runtime,
+        extras: BTreeSet::new(),
+        capabilities: Vec::new(),
+    }
+}
+
+/// A step after the phases that runs a program of the target.
+fn inside(action: Action) -> Step {
+    Step { confinement: Confinement::Strict, ..runtime(action) }
+}
+
+/// A step and the hook name that it is ordered by.
+type Named = (String, Step);
+
+impl Build<'_> {
+    fn phase(&self, phase: Phase, faults: &mut Faults) -> Vec<Step> {
+        let mut named: Vec<Named> = Vec::new();
+        for element in self.elements {
+            named.extend(self.scripts(phase, element, faults));
+            named.extend(self.typed_hooks(phase, element));
+        }
+        named.extend(self.packages(phase));
+        named.extend(self.built_in(phase));
+        named.sort_by(|(left, _), (right, _)| order::compare(left, right));
+        let steps = named.into_iter().map(|(_, step)| step);
+        self.environment(phase).filter(|_| steps.len() > 0).into_iter().chain(steps).collect()
+    }
+
+    fn environment(&self, phase: Phase) -> Option<Step> {
+        let mut files: Vec<String> =
+            self.elements.iter().flat_map(|element| element.environment.iter().cloned()).collect();
+        files.sort();
+        files.dedup();
+        // In the root phase there is no target yet to evaluate them in, and outside phases see the host's paths.
+        let confinement = match phase.side() {
+            Side::Inside => Confinement::Strict,
+            Side::Outside => Confinement::Confined,
+        };
+        let step = Step { phase: Some(phase), confinement, ..runtime(Action::Environment { files: files.clone() }) };
+        (!files.is_empty()).then_some(step)
+    }
+
+    fn scripts(&self, phase: Phase, element: &Element, faults: &mut Faults) -> Vec<Named> {
+        let scripts = element.hooks.get(&phase).map(Vec::as_slice).unwrap_or_default();
+        if scripts.is_empty() || hooks_are_native(&element.name) {
+            return Vec::new();
+        }
+        let side = match phase.side() {
+            Side::Inside => dibw_policy::Side::Inside,
+            Side::Outside => dibw_policy::Side::Outside,
+        };
+        let (level, why) = confinement_of(&element.name, side, self.policy);
+        let confinement = match level {
+            Level::Strict => Confinement::Strict,
+            Level::Confined => Confinement::Confined,
+            Level::Host => Confinement::Host,
+            Level::Deny => {
+                let message = format!("{}: its shell hooks in phase {phase} are refused: {why}", element.name);
+                let hint = format!("allow them in the policy: classic: allow: - {{element: {}, level: strict}}", element.name);
+                faults.push(Fault::new(FaultKind::Policy, message).hint(hint));
+                return Vec::new();
+            }
+        };
+        let step = |name: &String| Step {
+            phase: Some(phase),
+            order: order::number_text(name).to_owned(),
+            element: Some(element.name.clone()),
+            action: Action::Script { name: name.clone() },
+            confinement,
+            extras: self.extras(phase),
+            capabilities: vec![format!("classic.exec {level}")],
+        };
+        scripts.iter().map(|name| (name.clone(), step(name))).collect()
+    }
+
+    /// What classic hooks count on beyond their cage: the network while software is fetched and outside, the image's devices for boot
+    /// loaders.
+    fn extras(&self, phase: Phase) -> BTreeSet<Extra> {
+        let mut extras = BTreeSet::new();
+        if !self.request.offline {
+            extras.insert(Extra::Network);
+        }
+        if phase == Phase::Finalise && self.disk {
+            extras.insert(Extra::ImageDevices);
+        }
+        extras
+    }
+
+    fn typed_hooks(&self, phase: Phase, element: &Element) -> Vec<Named> {
+        let Some(typed) = &element.typed else { return Vec::new() };
+        let hooks = typed.manifest.hooks.iter().filter(|hook| hook.phase == phase.name());
+        let named = hooks.map(|hook| {
+            let number = format!("{:02}", hook.order);
+            let step = Step {
+                phase: Some(phase),
+                order: number.clone(),
+                element: Some(element.name.clone()),
+                action: Action::Hook,
+                confinement: Confinement::Wasm,
+                extras: BTreeSet::new(),
+                capabilities: typed.manifest.needs.iter().map(ToString::to_string).collect(),
+            };
+            (format!("{number}-{}", element.name), step)
+        });
+        named.collect()
+    }
+
+    /// The phase's transaction at its beginning, and one at its end when something is to be removed: a package that is only needed to
+    /// build may be used by the hooks between. The places are those of the classic `package-installs` hooks.
+    fn packages(&self, phase: Phase) -> Vec<Named> {
+        let (first, last) = match phase {
+            Phase::PreInstall => ("10", "99"),
+            Phase::Install => ("01", "99"),
+            Phase::PostInstall => ("00", "95"),
+            Phase::Root
+            | Phase::ExtraData
+            | Phase::PostRoot
+            | Phase::BlockDevice
+            | Phase::PreFinalise
+            | Phase::Finalise
+            | Phase::Cleanup => return Vec::new(),
+        };
+        let of_phase = self.members.requests.iter().filter(|request| request.phase == phase).cloned();
+        let (mut installs, removals): (Vec<_>, Vec<_>) = of_phase.partition(|request| request.intent == Intent::Install);
+        if phase == Phase::Install {
+            let names = self.request.packages.iter().filter(|name| !name.is_empty());
+            installs.extend(names.map(|name| PackageRequest::install(None, name, phase)));
+        }
+        let mut named = Vec::new();
+        if !installs.is_empty() || self.typed_packages(phase) {
+            named.push((format!("{first}-package-installs"), self.transaction(phase, first, installs.clone())));
+        }
+        if !removals.is_empty() {
+            let requests = with_keepers(installs, removals);
+            named.push((format!("{last}-package-uninstalls"), self.transaction(phase, last, requests)));
+        }
+        named
+    }
+
+    fn transaction(&self, phase: Phase, number: &str, requests: Vec<PackageRequest>) -> Step {
+        let extras = if self.request.offline { BTreeSet::new() } else { BTreeSet::from([Extra::Network]) };
+        Step {
+            phase: Some(phase),
+            order: number.to_owned(),
+            confinement: Confinement::Strict,
+            extras,
+            ..runtime(Action::Packages { requests })
+        }
+    }
+
+    /// Whether a component may ask for packages while it runs in that phase.
+    fn typed_packages(&self, phase: Phase) -> bool {
+        self.elements.iter().filter_map(|element| element.typed.as_ref()).any(|typed| {
+            typed.manifest.hook_order(phase).is_some()
+                && typed.manifest.needs.iter().any(|need| match need.capability() {
+                    Capability::PackagesInstall | Capability::PackagesRemove => true,
+                    Capability::Log
+                    | Capability::Config
+                    | Capability::Facts
+                    | Capability::TargetRead
+                    | Capability::TargetWrite
+                    | Capability::TargetWritePrivileged
+                    | Capability::TargetExec
+                    | Capability::ServiceSet
+                    | Capability::UserAdd
+                    | Capability::UserPrivileged
+                    | Capability::HostEnv
+                    | Capability::EnvSet => false,
+                })
+        })
+    }
+
+    /// What the runtime does in place of the elements `install-bin`, `install-static` and `svc-map`, where those did it.
+    fn built_in(&self, phase: Phase) -> Option<Named> {
+        let merges = |directory: &str| {
+            self.elements.iter().any(|element| element.merged.iter().any(|entry| entry.starts_with(directory)))
+        };
+        let (number, name, action) = match phase {
+            Phase::ExtraData if !self.members.services.is_empty() => {
+                let maps = self.members.services.clone();
+                ("10", "merge-svc-map-files", Action::InstallServiceMap { maps })
+            }
+            Phase::PreInstall if merges("bin/") => ("01", "install-bin", Action::InstallBin),
+            Phase::Install if merges("static/") => ("10", "install-static-files", Action::InstallStatic),
+            _ => return None,
+        };
+        let step = Step { phase: Some(phase), order: number.to_owned(), ..runtime(action) };
+        Some((format!("{number}-{name}"), step))
+    }
+}
+
+/// The requests of a removal: who installed a package for its own sake keeps it. A build-only package is both installed and removed by
+/// one entry, which must not keep itself.
+fn with_keepers(installs: Vec<PackageRequest>, removals: Vec<PackageRequest>) -> Vec<PackageRequest> {
+    let keeps = |install: &PackageRequest| {
+        let undone = PackageRequest { intent: Intent::Remove, ..install.clone() };
+        !removals.contains(&undone)
+    };
+    let keepers = installs.into_iter().filter(keeps);
+    let keepers = keepers.map(|install| PackageRequest { intent: Intent::Keep, ..install }).collect::<Vec<_>>();
+    keepers.into_iter().chain(removals).collect()
+}

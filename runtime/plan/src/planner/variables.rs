@@ -1,0 +1,72 @@
+//! The variables of hooks that are known before the build. The engine adds its paths. Called by `planner::plan` only.
+//! Facts: compat/CONTRACT.md sections 1.3 and 4.
+
+use std::collections::BTreeMap;
+
+use super::checks;
+use crate::element::Element;
+use crate::plan::DiskPlan;
+use crate::request::{Checksum, Request};
+
+/// The caller's variables, and over them what the request and the elements come to.
+pub(super) fn known_before_the_build(
+    request: &Request,
+    elements: &[&Element],
+    disk: Option<&DiskPlan>,
+) -> BTreeMap<String, String> {
+    let mut variables = request.variables.clone();
+    let names: Vec<&str> = elements.iter().map(|element| element.name.as_str()).collect();
+    let mut set = |name: &str, value: String| {
+        variables.insert(name.to_owned(), value);
+    };
+    set("ARCH", request.arch.clone());
+    set("DIB_CHECKSUM", checksums(request));
+    set("DIB_OFFLINE", if request.offline { "1" } else { "" }.to_owned());
+    set("FS_TYPE", request.fs_type.clone());
+    set("IMAGE_ELEMENT", names.join(" "));
+    set("IMAGE_ELEMENT_YAML", element_yaml(elements));
+    set("IMAGE_NAME", checks::output_prefix(request));
+    set("IMAGE_TYPE", request.types.first().cloned().unwrap_or_default());
+    set("LC_ALL", "C".to_owned());
+    set("SOURCE_DATE_EPOCH", request.source_date_epoch.to_string());
+    if let Some(disk) = disk {
+        set("DIB_BOOT_LABEL", disk.layout.boot_label().unwrap_or_default().to_owned());
+        set("DIB_MOUNTPOINTS", disk.layout.mount_points().join("|"));
+        set("DIB_ROOT_FSTYPE", disk.layout.root_fstype().unwrap_or_default().to_owned());
+        set("DIB_ROOT_LABEL", disk.layout.root_label().unwrap_or_default().to_owned());
+    }
+    for (name, default) in [("DIB_DEFAULT_INSTALLTYPE", "source"), ("DIB_DEBUG_TRACE", "0")] {
+        variables.entry(name.to_owned()).or_insert_with(|| default.to_owned());
+    }
+    variables
+}
+
+/// As the classic variable says it: `0`, `1` for all, or the names.
+fn checksums(request: &Request) -> String {
+    let md5 = request.checksums.contains(&Checksum::Md5);
+    let sha256 = request.checksums.contains(&Checksum::Sha256);
+    match (md5, sha256) {
+        (true, true) => "1",
+        (true, false) => "md5",
+        (false, true) => "sha256",
+        (false, false) => "0",
+    }
+    .to_owned()
+}
+
+/// A YAML map of the elements' names to their directories, sorted by name.
+fn element_yaml(elements: &[&Element]) -> String {
+    let sorted: BTreeMap<&str, &str> =
+        elements.iter().map(|element| (element.name.as_str(), element.path.as_str())).collect();
+    sorted.iter().map(|(name, path)| format!("{name}: {}\n", quoted(path))).collect()
+}
+
+/// A path as a YAML scalar: quoted only where a plain one would mean something else.
+fn quoted(path: &str) -> String {
+    let plain = path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-@~".contains(&byte));
+    match plain {
+        true => path.to_owned(),
+        false => serde_json::Value::from(path).to_string(),
+    }
+}

@@ -1,0 +1,265 @@
+//! Owns output files: they get their name only when they are whole.
+//! Must not know formats or checksums. Called by the engine for images, checksum files, manifests and `plan.json`.
+//!
+//! Until the commit the file has no name at all (`O_TMPFILE`), so that even after SIGKILL nothing of it remains. Where
+//! the file system cannot do that it has a hidden one, which the caller should write into its journal.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+/// Every temporary name begins so; `work_dir` removes no file of a dead build whose name does not.
+pub(crate) const TEMPORARY_PREFIX: &str = ".dibw-";
+/// How many names are tried for a temporary or an old file.
+const NAME_TRIES: u32 = 1000;
+/// What an output has beside itself, and what goes with it when it is renamed.
+const COMPANIONS: [&str; 2] = ["md5", "sha256"];
+
+/// What happens to a file that has the final name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It and its `.md5` and `.sha256` are renamed to `<base>-%Y.%m.%d-%H.%M.%S.<ext>`, in UTC, with this time.
+    Keep(SystemTime),
+}
+
+/// An output file under construction. Dropped without [`Artifact::commit`] it leaves nothing.
+#[derive(Debug)]
+pub struct Artifact {
+    file: File,
+    dir: File,
+    dir_path: PathBuf,
+    name: OsString,
+    /// The hidden name, where the file could not be made without one.
+    temporary: Option<OsString>,
+}
+
+impl Artifact {
+    /// Starts the file that is to be `final_path`, open for reading and writing, mode 0644 less the umask.
+    ///
+    /// # Errors
+    /// When its directory does not exist or cannot be written, or the path is that of a directory.
+    pub fn create(final_path: &Path) -> Result<Artifact> {
+        let what = || format!("output {}", final_path.display());
+        let name = final_path.file_name().context("the path has no file name").with_context(what)?.to_owned();
+        let dir_path = match final_path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let dir =
+            File::open(&dir_path).with_context(|| format!("{}: directory {}", what(), dir_path.display()))?;
+        if let Ok(stat) = rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            ensure!(kind != FileType::Directory, "{}: is a directory", what());
+        }
+        let mode = Mode::from_raw_mode(0o644);
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat(&dir, ".", flags, mode) {
+            Ok(file) => Ok(Artifact { file: file.into(), dir, dir_path, name, temporary: None }),
+            // What kernels and file systems without O_TMPFILE answer (open(2), BUGS).
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
+                Artifact::with_hidden_name(dir, dir_path, name, mode).with_context(what)
+            }
+            Err(errno) => Err(errno).with_context(what),
+        }
+    }
+
+    fn with_hidden_name(dir: File, dir_path: PathBuf, name: OsString, mode: Mode) -> Result<Artifact> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for number in 0..NAME_TRIES {
+            let temporary = hidden_name(&name, number);
+            match rustix::fs::openat(&dir, &temporary, flags, mode) {
+                Ok(file) => {
+                    return Ok(Artifact {
+                        file: file.into(),
+                        dir,
+                        dir_path,
+                        name,
+                        temporary: Some(temporary),
+                    });
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).context("making a temporary file"),
+            }
+        }
+        bail!("{}: no free temporary name after {NAME_TRIES} tries", dir_path.display())
+    }
+
+    /// The file, to be written.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What the file will be called.
+    pub fn final_path(&self) -> PathBuf {
+        self.dir_path.join(&self.name)
+    }
+
+    /// The hidden name, for the journal; none where the file has no name that could outlive us.
+    pub fn temporary_path(&self) -> Option<PathBuf> {
+        self.temporary.as_ref().map(|name| self.dir_path.join(name))
+    }
+
+    /// Writes the file to the disk, deals with an existing one, and gives it its name. Returns the path.
+    ///
+    /// # Errors
+    /// When it cannot be written (a full disk shows here at the latest) or named; then nothing of it remains.
+    pub fn commit(mut self, existing: Existing) -> Result<PathBuf> {
+        let path = self.final_path();
+        let what = || format!("output {}", path.display());
+        self.file.sync_all().with_context(|| format!("{}: writing to disk", what()))?;
+        if let Existing::Keep(time) = existing {
+            keep_old(&self.dir, &self.name, time)
+                .with_context(|| format!("{}: keeping the old one", what()))?;
+        }
+        if self.temporary.is_none() && self.link(&self.name.clone()).with_context(what)? {
+            self.sync_name();
+            return Ok(path);
+        }
+        // Something has the name: only a rename replaces it in one step, and only a name can be renamed.
+        for number in 0..NAME_TRIES {
+            if self.temporary.is_some() {
+                break;
+            }
+            let temporary = hidden_name(&self.name, number);
+            if self.link(&temporary).with_context(what)? {
+                self.temporary = Some(temporary);
+            }
+        }
+        let temporary =
+            self.temporary.as_ref().with_context(|| format!("{}: no free temporary name", what()))?;
+        rustix::fs::renameat(&self.dir, temporary, &self.dir, &self.name).with_context(what)?;
+        self.temporary = None;
+        self.sync_name();
+        Ok(path)
+    }
+
+    /// Gives the nameless file a name; false when something has it already.
+    fn link(&self, name: &OsStr) -> Result<bool> {
+        let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        match rustix::fs::linkat(CWD, file, &self.dir, name, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(errno).context("giving the finished file its name"),
+        }
+    }
+
+    /// The file is whole and named; should the directory not reach the disk, only a power cut could show it.
+    fn sync_name(&self) {
+        if let Err(error) = self.dir.sync_all() {
+            tracing::warn!(directory = %self.dir_path.display(), "not written to disk: {error}");
+        }
+    }
+}
+
+impl Drop for Artifact {
+    fn drop(&mut self) {
+        let Some(temporary) = self.temporary.take() else { return };
+        if let Err(errno) = rustix::fs::unlinkat(&self.dir, &temporary, AtFlags::empty()) {
+            tracing::warn!(file = %self.dir_path.join(&temporary).display(), "left behind: {errno}");
+        }
+    }
+}
+
+/// Writes a small file (checksums, manifests, `plan.json`) whole or not at all.
+///
+/// # Errors
+/// As [`Artifact::create`] and [`Artifact::commit`].
+pub fn write_whole(final_path: &Path, contents: &[u8], existing: Existing) -> Result<PathBuf> {
+    let artifact = Artifact::create(final_path)?;
+    let mut file = artifact.file();
+    file.write_all(contents).with_context(|| format!("output {}", final_path.display()))?;
+    artifact.commit(existing)
+}
+
+fn hidden_name(name: &OsStr, number: u32) -> OsString {
+    let mut hidden = OsString::from(format!("{TEMPORARY_PREFIX}{}-{number}.", std::process::id()));
+    hidden.push(name);
+    hidden
+}
+
+/// Renames an existing output and what belongs to it, never over something else.
+fn keep_old(dir: &File, name: &OsStr, time: SystemTime) -> Result<()> {
+    for number in 1..NAME_TRIES {
+        let old = old_name(name, time, number)?;
+        match rustix::fs::renameat_with(dir, name, dir, &old, RenameFlags::NOREPLACE) {
+            Ok(()) => {
+                for companion in COMPANIONS {
+                    let with =
+                        |name: &OsStr| [name, OsStr::new("."), OsStr::new(companion)].into_iter().collect();
+                    let (from, to): (OsString, OsString) = (with(name), with(&old));
+                    match rustix::fs::renameat(dir, &from, dir, &to) {
+                        Ok(()) | Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(errno).with_context(|| from.display().to_string()),
+                    }
+                }
+                return Ok(());
+            }
+            Err(Errno::NOENT) => return Ok(()),
+            // Two in one second: a number follows the time.
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).with_context(|| old.display().to_string()),
+        }
+    }
+    bail!("no free name after {NAME_TRIES} tries")
+}
+
+/// `image.qcow2` becomes `image-2026.01.31-23.59.59.qcow2`; `.tar.zst` and the like are one extension.
+fn old_name(name: &OsStr, time: SystemTime, number: u32) -> Result<OsString> {
+    let name = name.to_str().context("the file name is not UTF-8")?;
+    let (base, extension) = match name.rfind(".tar.").or_else(|| name.rfind('.')) {
+        Some(dot) if dot > 0 => name.split_at(dot),
+        _ => (name, ""),
+    };
+    let again = if number > 1 { format!("-{number}") } else { String::new() };
+    Ok(format!("{base}-{}{again}{extension}", stamp(time)).into())
+}
+
+/// `%Y.%m.%d-%H.%M.%S` in UTC.
+fn stamp(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    let (year, month, day) = civil(days);
+    format!("{year:04}.{month:02}.{day:02}-{:02}.{:02}.{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Days since 1970-01-01 to year, month and day; years are counted from March, so that a leap day ends one.
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn old_names() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        for (name, seconds, number, expected) in [
+            ("image.qcow2", 0, 1, "image-1970.01.01-00.00.00.qcow2"),
+            ("image.tar.zst", 951_782_399, 1, "image-2000.02.28-23.59.59.tar.zst"),
+            ("a.b.raw", 951_782_400, 1, "a.b-2000.02.29-00.00.00.raw"),
+            ("image", 1_709_251_199, 1, "image-2024.02.29-23.59.59"),
+            (".hidden", 1_772_323_200, 2, ".hidden-2026.03.01-00.00.00-2"),
+        ] {
+            assert_eq!(old_name(OsStr::new(name), at(seconds), number).unwrap(), OsStr::new(expected));
+        }
+    }
+}
