@@ -33,7 +33,10 @@ fn gzip_and_zstd_read_what_we_write() {
                     out.finish().expect("finish");
                 }
             }
-            run("sh", &["-c", &format!("{program} -dc < '{}' | cmp - '{}'", packed.display(), plain.display())]);
+            run(
+                "sh",
+                &["-c", &format!("{program} -dc < '{}' | cmp - '{}'", packed.display(), plain.display())],
+            );
         }
     }
 }
@@ -49,11 +52,19 @@ fn the_coreutils_check_our_lines() {
         fs::write(&path, noise(3_000_000, 256, 1)).expect("write");
         let sums = of_file(&File::open(&path).expect("open"), Algorithms::Sha256AndMd5).expect("digest");
         let list = place.path().join("sums");
-        for (program, sum) in [("sha256sum", &sums.sha256), ("md5sum", sums.md5.as_ref().expect("asked for"))] {
+        for (program, sum) in [("sha256sum", &sums.sha256), ("md5sum", sums.md5.as_ref().expect("asked for"))]
+        {
             fs::write(&list, line(sum, name)).expect("write");
-            run("sh", &["-c", &format!("cd '{}' && {program} --strict -c '{}'", place.path().display(), text(&list))]);
+            run(
+                "sh",
+                &[
+                    "-c",
+                    &format!("cd '{}' && {program} --strict -c '{}'", place.path().display(), text(&list)),
+                ],
+            );
             // And it writes the very same line.
-            let written = run("sh", &["-c", &format!("cd '{}' && {program} -- \"$0\"", place.path().display()), name]);
+            let written =
+                run("sh", &["-c", &format!("cd '{}' && {program} -- \"$0\"", place.path().display()), name]);
             assert_eq!(written, line(sum, name));
         }
     }

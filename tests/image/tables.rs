@@ -37,7 +37,8 @@ fn gpt_disk(partitions: Vec<GptPartition>) -> (TempDir, PathBuf) {
 
 /// The table as sfdisk reads it, without the names of device nodes.
 fn sfdisk(path: &std::path::Path) -> Value {
-    let shown: Value = serde_json::from_str(&run("sfdisk", &["--json", text(path)])).expect("sfdisk writes JSON");
+    let shown: Value =
+        serde_json::from_str(&run("sfdisk", &["--json", text(path)])).expect("sfdisk writes JSON");
     let mut table = shown["partitiontable"].clone();
     let prefix = table["device"].as_str().expect("a device").to_owned();
     for partition in table["partitions"].as_array_mut().map(|list| list.iter_mut()).into_iter().flatten() {
@@ -106,10 +107,7 @@ fn sfdisk_reads_tables_without_partitions() {
         return;
     }
     let (_place, path) = mbr_disk(vec![], Some(Extended { start: MIB, sectors: MIB, logicals: vec![] }));
-    assert_eq!(
-        sfdisk(&path)["partitions"],
-        json!([{"node": "1", "start": MIB, "size": MIB, "type": "f"}])
-    );
+    assert_eq!(sfdisk(&path)["partitions"], json!([{"node": "1", "start": MIB, "size": MIB, "type": "f"}]));
     let (_place, path) = mbr_disk(vec![], None);
     assert_eq!(sfdisk(&path)["label"], "dos");
     let (_place, path) = gpt_disk(vec![]);
@@ -135,15 +133,16 @@ fn our_mbr_is_what_sfdisk_writes() {
 }
 
 fn partitions() -> Vec<GptPartition> {
-    let partition = |number: u32, code: &str, name: &str, first: u64, last: u64, attributes: u64| GptPartition {
-        number,
-        type_guid: type_guid(code).expect("a known code"),
-        guid: Uuid::from_u128(0xaaaa_bbbb_cccc_4ddd_8eee_0000_0000_0000 + u128::from(number)),
-        name: name.into(),
-        first_lba: first,
-        last_lba: last,
-        attributes,
-    };
+    let partition =
+        |number: u32, code: &str, name: &str, first: u64, last: u64, attributes: u64| GptPartition {
+            number,
+            type_guid: type_guid(code).expect("a known code"),
+            guid: Uuid::from_u128(0xaaaa_bbbb_cccc_4ddd_8eee_0000_0000_0000 + u128::from(number)),
+            name: name.into(),
+            first_lba: first,
+            last_lba: last,
+            attributes,
+        };
     vec![
         partition(1, "EF00", "ESP", MIB, 11 * MIB - 1, 0),
         partition(2, "EF02", "BSP", 11 * MIB, 12 * MIB - 1, 1 << 2),
@@ -214,7 +213,12 @@ fn type_codes_are_those_of_sgdisk() {
     assert!(codes.len() <= 128);
     let mut set = vec!["-o".to_owned(), "-a".into(), "1".into()];
     for ((code, _), number) in &codes {
-        set.extend(["-n".into(), format!("{number}:{0}:{0}", 2047 + number), "-t".into(), format!("{number}:{code:04x}")]);
+        set.extend([
+            "-n".into(),
+            format!("{number}:{0}:{0}", 2047 + number),
+            "-t".into(),
+            format!("{number}:{code:04x}"),
+        ]);
     }
     set.push(path.into());
     run("sgdisk", &set.iter().map(String::as_str).collect::<Vec<_>>());

@@ -38,9 +38,30 @@ fn extract(bytes: &[u8], place: &Path) -> PathBuf {
 fn described(root: &Path) -> String {
     let format = r"%P %y %m %U:%G %n %s %T@ -> %l\n";
     // Sizes of directories and their times below a second are the file system's own affair.
-    let listed = run("sh", &["-c", &format!("cd '{}' && find . -printf '{format}' | sed -E 's/(:[0-9]+ [0-9]+ [0-9]+ [0-9]+)\\.[0-9]+/\\1/; /^[^ ]* d /s/ [0-9]+ ([0-9]+ ->)/ - \\1/' | sort", root.display())]);
-    let contents = run("sh", &["-c", &format!("cd '{}' && find . -type f -print0 | sort -z | xargs -0 sha256sum", root.display())]);
-    let devices = run("sh", &["-c", &format!("cd '{}' && find . '(' -type b -o -type c ')' -exec stat -c '%n %t:%T' {{}} + | sort", root.display())]);
+    let listed = run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "cd '{}' && find . -printf '{format}' | sed -E 's/(:[0-9]+ [0-9]+ [0-9]+ [0-9]+)\\.[0-9]+/\\1/; /^[^ ]* d /s/ [0-9]+ ([0-9]+ ->)/ - \\1/' | sort",
+                root.display()
+            ),
+        ],
+    );
+    let contents = run(
+        "sh",
+        &["-c", &format!("cd '{}' && find . -type f -print0 | sort -z | xargs -0 sha256sum", root.display())],
+    );
+    let devices = run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "cd '{}' && find . '(' -type b -o -type c ')' -exec stat -c '%n %t:%T' {{}} + | sort",
+                root.display()
+            ),
+        ],
+    );
     format!("{listed}\n{contents}\n{devices}")
 }
 
@@ -101,7 +122,10 @@ fn names_are_sorted_and_archives_repeatable() {
     }
     let file = place.path().join("archive.tar");
     fs::write(&file, &first.0).expect("write");
-    assert_eq!(run("tar", &["-tf", text(&file)]), "./\n./B/\n./B/file\n./a/\n./a/file\n./a-b/\n./a-b/file\n./b/\n./b/file\n");
+    assert_eq!(
+        run("tar", &["-tf", text(&file)]),
+        "./\n./B/\n./B/file\n./a/\n./a/file\n./a-b/\n./a-b/file\n./b/\n./b/file\n"
+    );
     let shown = run("tar", &["--utc", "--full-time", "-tvf", text(&file)]);
     assert_eq!(shown.matches("2001-09-09 01:46:40").count(), 9, "{shown}");
 }
@@ -119,8 +143,10 @@ fn emptied_directories_are_kept_without_their_contents() {
     }
     // A link of that name is only a link.
     symlink("etc", root.join("run")).expect("link");
-    let options =
-        TarOptions { emptied: ["proc", "sys", "run", "dev"].map(OsString::from).to_vec(), latest_mtime: None };
+    let options = TarOptions {
+        emptied: ["proc", "sys", "run", "dev"].map(OsString::from).to_vec(),
+        latest_mtime: None,
+    };
     let file = place.path().join("archive.tar");
     fs::write(&file, archive(&root, &options).0).expect("write");
     assert_eq!(
@@ -135,7 +161,9 @@ fn a_missing_root_is_an_error() {
     let file = place.path().join("file");
     fs::write(&file, "not a directory").expect("write");
     let error = write_tree(File::open(&file).expect("open"), &mut Vec::new(), &TarOptions::default());
-    assert!(format!("{:#}", error.expect_err("no directory")).starts_with("cannot open the root of the tree"));
+    assert!(
+        format!("{:#}", error.expect_err("no directory")).starts_with("cannot open the root of the tree")
+    );
 }
 
 /// Owners, devices, file capabilities and all other extended attributes.

@@ -1,1 +1,4 @@
 //! support
+
+pub mod planning;
+pub mod sandbox_target;

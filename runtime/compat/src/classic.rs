@@ -152,7 +152,13 @@ fn known_file(element: &mut Element, path: &str, text: NamedText, faults: &mut F
 }
 
 /// An entry of one of the element's directories.
-fn directory_entry(element: &mut Element, directory: &str, name: &str, entry: &FileEntry, list: Option<NamedText>) {
+fn directory_entry(
+    element: &mut Element,
+    directory: &str,
+    name: &str,
+    entry: &FileEntry,
+    list: Option<NamedText>,
+) {
     if name.starts_with('.') || directory.starts_with('.') || NOT_MERGED.contains(&directory) {
         return;
     }

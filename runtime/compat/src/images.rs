@@ -91,7 +91,9 @@ impl Reader<'_> {
         let mut image = Image { file: self.file.to_owned(), ..Image::default() };
         let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
         let unknown = node.expect_keys(&known);
-        self.faults.0.extend(unknown.into_iter().map(|error| document::fault(FaultKind::Config, self.file, error)));
+        self.faults
+            .0
+            .extend(unknown.into_iter().map(|error| document::fault(FaultKind::Config, self.file, error)));
         for entry in node.as_mapping().unwrap_or_default() {
             let Some(key) = KEYS.iter().find(|key| key.name == entry.key) else { continue };
             let field = match key.kind {
@@ -120,7 +122,9 @@ impl Reader<'_> {
             Kind::Flag => node.as_bool().map(Field::Flag),
             Kind::List => node.as_sequence().and_then(texts).map(Field::List),
             Kind::Map => node.as_mapping().and_then(|entries| {
-                let pair = |entry: &dibw_policy::yaml::Entry| Some((entry.key.clone(), entry.value.as_str()?.to_owned()));
+                let pair = |entry: &dibw_policy::yaml::Entry| {
+                    Some((entry.key.clone(), entry.value.as_str()?.to_owned()))
+                };
                 entries.iter().map(pair).collect::<Option<_>>().map(Field::Map)
             }),
             Kind::Refused(why) => {
@@ -139,7 +143,9 @@ impl Reader<'_> {
 
     fn wrong_kind(&mut self, key: &str, kind: Kind, node: &Node) {
         let found = node.as_text().filter(|_| node.as_str().is_none()).unwrap_or(node.kind());
-        let fault = |node: &Node, message: String| document::fault_at(FaultKind::Config, self.file, node.spot, message);
+        let fault = |node: &Node, message: String| {
+            document::fault_at(FaultKind::Config, self.file, node.spot, message)
+        };
         let fault = match kind {
             Kind::OneOf(words) => {
                 let found = node.as_text().unwrap_or(node.kind());
@@ -147,13 +153,18 @@ impl Reader<'_> {
                     .suggest(found, words.iter().copied())
             }
             Kind::Map => {
-                let wrong = node.as_mapping().unwrap_or_default().iter().find(|entry| entry.value.as_str().is_none());
+                let wrong =
+                    node.as_mapping().unwrap_or_default().iter().find(|entry| entry.value.as_str().is_none());
                 match wrong {
                     Some(entry) => fault(
                         &entry.value,
                         format!("`{}`: a string is expected here, not {}", entry.key, entry.value.kind()),
                     )
-                    .hint(format!("{}: \"{}\"", entry.key, entry.value.as_text().unwrap_or_default())),
+                    .hint(format!(
+                        "{}: \"{}\"",
+                        entry.key,
+                        entry.value.as_text().unwrap_or_default()
+                    )),
                     None => fault(node, format!("`{key}`: a mapping is expected here, not {}", node.kind())),
                 }
             }

@@ -1,45 +1,60 @@
 //! Accounts of the target, made with its own shadow tools in its sandbox. Called for typed elements, after the policy has agreed.
 
 use anyhow::{Context, Result, bail};
+use dibw_host::{Account, GroupKind, Sudo};
 
 use crate::target::TargetFiles;
 
-/// An account to be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Login name.
-    pub name: String,
-    /// For a service: no home, low number.
-    pub system: bool,
-    /// Number; none means the next free one.
-    pub uid: Option<u32>,
-    /// Login shell; empty means the distribution's default.
-    pub shell: String,
-    /// Home directory; empty means the distribution's default.
-    pub home: String,
-    /// GECOS.
-    pub comment: String,
-    /// Supplementary groups.
-    pub groups: Vec<String>,
-    /// crypt(3) hash; empty means a locked password.
-    pub password_hash: String,
-}
-
 /// Runs a program of the target in its sandbox.
 pub type Run<'a> = dyn FnMut(&[&str]) -> Result<()> + 'a;
+
+/// What the target holds already. Found out first: its files are closed again before a tool of the target runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// There is such an entry.
+    Yes,
+    /// There is none.
+    No,
+}
+
+/// Whether there is an account of that name.
+///
+/// # Errors
+/// When /etc/passwd can't be read.
+pub fn existing_account(name: &str, files: &TargetFiles) -> Result<Existing> {
+    Ok(if entry(files, name)?.is_some() { Existing::Yes } else { Existing::No })
+}
+
+/// Whether there is a group of that name.
+///
+/// # Errors
+/// When /etc/group can't be read.
+pub fn existing_group(name: &str, files: &TargetFiles) -> Result<Existing> {
+    let text = files.read_text("/etc/group").context("the target has no readable /etc/group")?;
+    let known = text.lines().any(|line| line.split(':').next() == Some(name));
+    Ok(if known { Existing::Yes } else { Existing::No })
+}
 
 /// Creates the account or changes it to match.
 ///
 /// # Errors
 /// When a tool of the target fails.
-pub fn add(account: &Account, files: &TargetFiles, run: &mut Run<'_>) -> Result<()> {
-    let exists = entry(files, &account.name)?.is_some();
+pub fn add(account: &Account, existing: Existing, run: &mut Run<'_>) -> Result<()> {
     let uid = account.uid.map(|uid| uid.to_string());
     let groups = account.groups.join(",");
-    let mut argv = vec![if exists { "usermod" } else { "useradd" }];
+    let (program, home) = match existing {
+        Existing::Yes => ("usermod", "--home"),
+        Existing::No => ("useradd", "--home-dir"),
+    };
+    let mut argv = vec![program];
+    // useradd's own default is /bin/sh, and a login with that is nobody's wish
+    let shell = match (existing, account.system, account.shell.as_str()) {
+        (Existing::No, false, "") => "/bin/bash",
+        (_, _, shell) => shell,
+    };
     for (option, value) in [
-        ("--shell", account.shell.as_str()),
-        (if exists { "--home" } else { "--home-dir" }, &account.home),
+        ("--shell", shell),
+        (home, &account.home),
         ("--comment", &account.comment),
         ("--uid", uid.as_deref().unwrap_or_default()),
         ("--groups", &groups),
@@ -49,22 +64,14 @@ pub fn add(account: &Account, files: &TargetFiles, run: &mut Run<'_>) -> Result<
             argv.extend([option, value]);
         }
     }
-    match (exists, account.system) {
-        (true, _) if !groups.is_empty() => argv.push("--append"),
-        (true, _) => {}
-        (false, true) => argv.push("--system"),
-        // bash where there is one: a login with dash is nobody's wish
-        (false, false) => {
-            argv.extend(["--create-home", "--user-group"]);
-            if account.shell.is_empty() && files.exists("/bin/bash")? {
-                argv.extend(["--shell", "/bin/bash"]);
-            }
-        }
+    match (existing, account.system) {
+        (Existing::Yes, _) if argv.len() == 1 => return Ok(()),
+        (Existing::Yes, _) if !groups.is_empty() => argv.push("--append"),
+        (Existing::Yes, _) => {}
+        (Existing::No, true) => argv.push("--system"),
+        (Existing::No, false) => argv.extend(["--create-home", "--user-group"]),
     }
     argv.push(&account.name);
-    if exists && argv.len() == 2 {
-        return Ok(());
-    }
     run(&argv)
 }
 
@@ -72,14 +79,11 @@ pub fn add(account: &Account, files: &TargetFiles, run: &mut Run<'_>) -> Result<
 ///
 /// # Errors
 /// When a tool of the target fails.
-pub fn add_group(name: &str, system: bool, files: &TargetFiles, run: &mut Run<'_>) -> Result<()> {
-    let known = files.read_text("/etc/group").unwrap_or_default();
-    if known.lines().any(|line| line.split(':').next() == Some(name)) {
-        return Ok(());
-    }
-    match system {
-        true => run(&["groupadd", "--system", name]),
-        false => run(&["groupadd", name]),
+pub fn add_group(name: &str, kind: GroupKind, existing: Existing, run: &mut Run<'_>) -> Result<()> {
+    match (existing, kind) {
+        (Existing::Yes, _) => Ok(()),
+        (Existing::No, GroupKind::System) => run(&["groupadd", "--system", name]),
+        (Existing::No, GroupKind::Regular) => run(&["groupadd", name]),
     }
 }
 
@@ -104,8 +108,11 @@ pub fn set_authorized_keys(name: &str, keys: &[String], files: &TargetFiles) -> 
 ///
 /// # Errors
 /// When the file can't be written.
-pub fn grant_sudo(name: &str, passwordless: bool, files: &TargetFiles) -> Result<()> {
-    let tag = if passwordless { "NOPASSWD: " } else { "" };
+pub fn grant_sudo(name: &str, sudo: Sudo, files: &TargetFiles) -> Result<()> {
+    let tag = match sudo {
+        Sudo::Passwordless => "NOPASSWD: ",
+        Sudo::WithPassword => "",
+    };
     files.write(&format!("/etc/sudoers.d/{name}"), format!("{name} ALL=(ALL:ALL) {tag}ALL\n").as_bytes(), 0o440)
 }
 
@@ -146,9 +153,14 @@ mod tests {
             ran.push(argv.join(" "));
             Ok(())
         };
-        add(&account("ada"), &files, &mut run).unwrap();
-        add(&account("bob"), &files, &mut run).unwrap();
-        assert_eq!(ran, ["usermod --groups adm --append ada", "useradd --groups adm --create-home --user-group bob"]);
+        for name in ["ada", "bob"] {
+            add(&account(name), existing_account(name, &files).unwrap(), &mut run).unwrap();
+        }
+        let expected = [
+            "usermod --groups adm --append ada",
+            "useradd --shell /bin/bash --groups adm --create-home --user-group bob",
+        ];
+        assert_eq!(ran, expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use dibw_image::checksum::{self, Algorithms, Sums};
 use dibw_image::compress::{Gzip, Zstd};
-use dibw_image::qcow2::{Compression, Qcow2Options};
+use dibw_image::qcow2::Qcow2Options;
 use dibw_image::tar_stream::{TarOptions, write_tree};
 use dibw_plan::{Checksum, OutputType};
 use dibw_sys::artifact::{Artifact, Existing};
@@ -28,7 +28,7 @@ impl Build<'_> {
     /// Writes one output.
     pub(crate) fn output(&mut self, kind: OutputType) -> Result<(), Failure> {
         let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.name()));
-        let mut artifact = Artifact::create(&path)?;
+        let artifact = Artifact::create(&path)?;
         self.fill(kind, artifact.file()).with_context(|| format!("writing {}", path.display()))?;
         let algorithms = match self.plan.checksums.contains(&Checksum::Md5) {
             true => Algorithms::Sha256AndMd5,
@@ -39,7 +39,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn fill(&self, kind: OutputType, out: &mut File) -> Result<()> {
+    fn fill(&self, kind: OutputType, out: &File) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         match kind {
             OutputType::Raw => {
@@ -49,8 +49,8 @@ impl Build<'_> {
             }
             OutputType::Qcow2 => {
                 let options =
-                    Qcow2Options { compression: Compression::Zlib { level: 6 }, threads, ..Qcow2Options::default() };
-                dibw_image::qcow2::write(&self.main_image()?, out, &options)?;
+                    Qcow2Options { threads, ..Qcow2Options::default() };
+                dibw_image::qcow2::write(&self.main_image()?, &mut out.try_clone()?, &options)?;
             }
             OutputType::Tar => {
                 let mut out = BufWriter::with_capacity(1 << 20, out);
@@ -90,7 +90,7 @@ impl Build<'_> {
     pub(crate) fn list_packages(&mut self) -> Result<(), Failure> {
         // A target without a distribution we know (a container's file system, a test's) has no list.
         let Ok(manager) = self.package_manager() else { return Ok(()) };
-        let command = manager.commands(&Default::default(), &Default::default()).list_installed;
+        let command = manager.list_installed();
         let list = self.run_package_command(manager, &command, Lines::keeping_stdout())?;
         self.package_list = Some(list);
         Ok(())
@@ -135,7 +135,7 @@ impl Build<'_> {
     }
 
     fn add_text(&mut self, path: &Path, text: &str) -> Result<()> {
-        let mut artifact = Artifact::create(path)?;
+        let artifact = Artifact::create(path)?;
         artifact.file().write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
         self.pending.push(Pending { path: path.into(), artifact, sums: None });
         Ok(())

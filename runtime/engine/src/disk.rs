@@ -28,6 +28,7 @@ impl Build<'_> {
                 label: file_system.label.clone(),
                 uuid: Some(file_system.uuid.clone()),
                 options: file_system.opts.clone(),
+                epoch: (plan.source_date_epoch > 0).then_some(plan.source_date_epoch),
             };
             self.machine().make_file_system(file_system.device.name(), &format)?;
         }
@@ -45,7 +46,7 @@ impl Build<'_> {
     /// Bytes of the image: as asked for, or from what the target holds.
     fn image_size(&self, disk: &DiskPlan) -> Result<u64, Failure> {
         let used = self.machine().usage()?;
-        let size = dibw_plan::layout::auto_size(used.div_ceil(1024), &disk.size, &disk.layout);
+        let size = disk.layout.image_size(used.div_ceil(1024), &disk.size);
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         self.message(Level::Info, "", format!("{} MiB of files, image of {} MiB", mib(used), mib(size)));
         Ok(size)

@@ -44,7 +44,7 @@ pub fn parse(base64: &str) -> Result<Variables> {
     for entry in bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
         let text = String::from_utf8_lossy(entry);
         let Some((name, value)) = text.split_once('=') else { bail!("environment.d gave {text:?}") };
-        if !is_shell_own(name) && !dibw_policy::is_forbidden_variable(name) {
+        if !is_shell_own(name) && (name.starts_with("BASH_FUNC_") || dibw_policy::variable::refuse_read(name).is_none()) {
             variables.insert(name.to_owned(), value.to_owned());
         }
     }

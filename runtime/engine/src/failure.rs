@@ -46,6 +46,21 @@ impl Failure {
         self
     }
 
+    /// The last event of a build that failed, for `--log-format json`.
+    pub fn to_json(&self) -> String {
+        serde_json::json!({
+            "event": "failed",
+            "kind": self.kind,
+            "message": self.message,
+            "causes": self.causes,
+            "last-lines": self.tail,
+            "hint": self.hint,
+            "status": self.status,
+            "exit": self.kind.exit_code(),
+        })
+        .to_string()
+    }
+
     /// The same failure with a way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

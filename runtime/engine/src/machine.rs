@@ -82,6 +82,8 @@ pub struct FileSystem {
     pub uuid: Option<String>,
     /// Options for mkfs.
     pub options: Vec<String>,
+    /// The time to write into it, in seconds since 1970; none means now.
+    pub epoch: Option<u64>,
 }
 
 /// What privileged work a build needs. Every method that takes something has one that gives it back.

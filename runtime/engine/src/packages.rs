@@ -1,10 +1,8 @@
 //! The phase's one package transaction: names are mapped now that the phase's variables are known, packages are downloaded with network
 //! and installed without.
 
-use std::collections::BTreeSet;
-
 use dibw_plan::packages::manager::{Command, Manager, Options};
-use dibw_plan::packages::{PackageRequest, Transaction, resolve_transaction};
+use dibw_plan::packages::{PackageRequest, Transaction, is_removal, resolve_transaction};
 use dibw_plan::{FaultKind, Phase};
 
 use crate::events::Level;
@@ -20,7 +18,10 @@ impl Build<'_> {
     /// Installs and removes what the plan and this phase's typed hooks ask for.
     pub(crate) fn packages(&mut self, phase: Phase, requests: &[PackageRequest]) -> Result<(), Failure> {
         let mut all = requests.to_vec();
-        all.extend(self.rehearse(phase)?);
+        if !is_removal(requests) {
+            all.extend(self.rehearse(phase)?);
+        }
+        self.requested.extend(all.iter().map(|request| (phase, request.package.clone())));
         self.transaction(&all)
     }
 
@@ -43,17 +44,7 @@ impl Build<'_> {
             .into_iter()
             .try_for_each(|command| self.package_command(manager, command.as_ref()));
         self.forbid_services(false)?;
-        done?;
-        self.installed.extend(transaction.install);
-        for name in &transaction.remove {
-            self.installed.remove(name);
-        }
-        Ok(())
-    }
-
-    /// Which of `names` no transaction of this build has installed yet.
-    pub(crate) fn not_installed(&self, names: impl IntoIterator<Item = String>) -> BTreeSet<String> {
-        names.into_iter().filter(|name| !self.installed.contains(name)).collect()
+        done
     }
 
     /// The package manager of the target's distribution.

@@ -1,12 +1,13 @@
 //! A build, from the plan to the artifacts, in story order. Everything taken from the machine is given back, whatever happens.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Context;
+use dibw_host::LoadedElement;
 use dibw_plan::{Action, Phase, Plan, Step};
 
 use crate::artifacts::Pending;
@@ -51,7 +52,10 @@ pub struct Build<'a> {
     pub(crate) base_variables: Variables,
     /// Variables of the phase.
     pub(crate) variables: Variables,
-    pub(crate) installed: BTreeSet<String>,
+    /// Components, compiled.
+    pub(crate) loaded: BTreeMap<String, Rc<LoadedElement>>,
+    /// Packages that were part of a phase's transaction.
+    pub(crate) requested: BTreeSet<(Phase, String)>,
     pub(crate) index_updated: bool,
     pub(crate) artifacts: Artifacts,
     pub(crate) pending: Vec<Pending>,
@@ -110,7 +114,8 @@ impl<'a> Build<'a> {
             image_cache,
             start_dir: std::env::current_dir().context("the current directory")?,
             hooks,
-            installed: BTreeSet::new(),
+            loaded: BTreeMap::new(),
+            requested: BTreeSet::new(),
             index_updated: false,
             artifacts: Artifacts::default(),
             pending: Vec::new(),
@@ -140,7 +145,8 @@ impl<'a> Build<'a> {
         let digest = dibw_plan::digest::digest(self.plan);
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
         crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
-        for (index, step) in self.plan.steps.iter().enumerate() {
+        let plan = self.plan;
+        for (index, step) in plan.steps.iter().enumerate() {
             self.stop_if_told()?;
             let began = Instant::now();
             let phase = step.phase.map_or("", Phase::name).to_owned();
@@ -158,7 +164,7 @@ impl<'a> Build<'a> {
     }
 
     /// Does one step.
-    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+    fn step(&mut self, step: &'a Step) -> Result<(), Failure> {
         let phase = step.phase.unwrap_or(Phase::Cleanup);
         match &step.action {
             Action::Environment { files } => self.environment(phase, files),

@@ -1,6 +1,4 @@
-//! The contract as Rust, generated from `sdk/wit`.
-
-#![expect(missing_docs, reason = "generated; the contract documents itself")]
+//! The contract as Rust, generated from `sdk/wit`. Private: nothing outside this crate sees WIT types.
 
 wasmtime::component::bindgen!({
     path: "../../sdk/wit/v0.1",

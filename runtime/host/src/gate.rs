@@ -49,7 +49,9 @@ impl From<LentError> for Halt {
             LentError::NotFound(what) => Error::NotFound(what),
             LentError::Invalid(what) => Error::Invalid(what),
             LentError::Io(what) => Error::Io(what),
-            LentError::Exec { argv, code, stderr_tail } => Error::Exec(ExecFailure { argv, code, stderr_tail }),
+            LentError::Exec { argv, code, stderr_tail } => {
+                Error::Exec(ExecFailure { argv, code, stderr_tail })
+            }
             LentError::Limit(what) => Error::Limit(what),
             LentError::Fatal(what) => return Halt::Trap(wasmtime::Error::new(LentError::Fatal(what))),
         })
@@ -85,11 +87,16 @@ impl State {
     /// Asks the policy about one operation and records the answer.
     pub(crate) fn permit(&mut self, operation: &Operation) -> Result<(), Halt> {
         let decision = decide(&self.effective, operation);
-        self.lent.audit(Record::new(&self.effective, &self.phase, operation, &decision)).map_err(unrecorded)?;
+        self.lent
+            .audit(Record::new(&self.effective, &self.phase, operation, &decision))
+            .map_err(unrecorded)?;
         match decision {
             Decision::Allow { .. } => Ok(()),
             Decision::WouldDeny(denial) => {
-                tracing::warn!(element = self.effective.element(), "policy in audit mode would refuse: {denial}");
+                tracing::warn!(
+                    element = self.effective.element(),
+                    "policy in audit mode would refuse: {denial}"
+                );
                 Ok(())
             }
             Decision::Malformed { message } => Err(Halt::Guest(Error::Invalid(message))),

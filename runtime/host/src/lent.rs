@@ -38,13 +38,16 @@ impl fmt::Display for LentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LentError::NotFound(what) => write!(f, "not found: {what}"),
-            LentError::Invalid(what) | LentError::Io(what) | LentError::Limit(what) | LentError::Fatal(what) => {
-                f.write_str(what)
-            }
+            LentError::Invalid(what)
+            | LentError::Io(what)
+            | LentError::Limit(what)
+            | LentError::Fatal(what) => f.write_str(what),
             LentError::Exec { argv, code: Some(code), .. } => {
                 write!(f, "`{}` ended with status {code}", argv.join(" "))
             }
-            LentError::Exec { argv, code: None, .. } => write!(f, "`{}` was ended by a signal", argv.join(" ")),
+            LentError::Exec { argv, code: None, .. } => {
+                write!(f, "`{}` was ended by a signal", argv.join(" "))
+            }
         }
     }
 }
@@ -135,7 +138,7 @@ pub enum LogLevel {
 /// What the engine lends to one hook. `Any`, so that the engine can take its own type back out of the outcome
 /// (`let any: Box<dyn Any> = outcome.lent`).
 #[expect(clippy::missing_errors_doc, reason = "each fails as `LentError` says")]
-pub trait Lent: Any + Send {
+pub trait Lent: Any {
     /// Where `path` really is in the target: absolute, every link on the way resolved within the target; parts that do not exist stay as spelled.
     fn resolve(&mut self, path: &str, follow: Follow) -> Lend<String>;
     /// At most `length` bytes from `offset` of a regular file; links are followed within the target.

@@ -1,1 +1,25 @@
-//! dibw-host
+//! Typed elements: WebAssembly components loaded, limited, granted and run.
+//!
+//! Owns: wasmtime, the contract of `sdk/wit`, the limits on guests, and the gate through which each of their requests goes.
+//! Must not know: how the machine is changed (everything it can do is lent to it, [`Lent`]) nor how policies are written (`dibw-policy`).
+//! Callers: the engine, `dibw plugin`, `dibw-sdk-testing`.
+#![forbid(unsafe_code)]
+
+mod bindings;
+mod capabilities;
+mod component;
+mod componentize;
+mod engine;
+mod failure;
+mod gate;
+mod lent;
+mod limits;
+pub mod plugin_build;
+mod run;
+
+pub use component::{Inspection, LARGEST, MANIFEST_SECTION, inspect, read_manifest};
+pub use componentize::componentize;
+pub use failure::{FailureKind, Frame, HookFailure};
+pub use lent::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
+pub use limits::{Limit, Limits};
+pub use run::{HookCall, HookOutcome, Host, LoadedElement, Usage};

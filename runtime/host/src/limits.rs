@@ -64,7 +64,9 @@ pub enum Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Limit::Time(budget) => write!(f, "time limit of {} s of its own code reached", budget.as_secs_f64()),
+            Limit::Time(budget) => {
+                write!(f, "time limit of {} s of its own code reached", budget.as_secs_f64())
+            }
             Limit::Memory(bytes) => write!(f, "memory limit of {} reached", Size(*bytes)),
             Limit::Table(elements) => write!(f, "table limit of {elements} elements reached"),
             Limit::Stack => f.write_str("stack limit reached (endless recursion?)"),

@@ -33,7 +33,8 @@ impl<Out: Write> Gzip<Out> {
         }
         let workers = Workers::start(threads, || {
             let level = i32::try_from(level).map_err(|_| anyhow!("the gzip level is too large"))?;
-            let level = libdeflater::CompressionLvl::new(level).map_err(|_| anyhow!("no gzip level {level}"))?;
+            let level =
+                libdeflater::CompressionLvl::new(level).map_err(|_| anyhow!("no gzip level {level}"))?;
             let mut compressor = libdeflater::Compressor::new(level);
             Ok(move |block: Vec<u8>| {
                 let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
@@ -72,7 +73,8 @@ impl<Out: Write> Write for Gzip<Out> {
 pub struct Zstd<Out>(Blocks<Out>);
 
 impl<Out: Write> Zstd<Out> {
-    /// `level` is 1 (fast) to 22 (small); `threads` at least 1.
+    /// `level` is 1 (fast) to 22 (small); `threads` at least 1. Each thread has up to five blocks in memory, of 4 MiB up
+    /// to level 9 and 16 MiB above.
     ///
     /// # Errors
     /// When the level does not exist or no thread can be started.

@@ -45,7 +45,9 @@ impl<'file> DataExtents<'file> {
         let end = match seek(self.file, SeekFrom::Hole(start)) {
             Ok(end) => end.min(self.end),
             Err(Errno::INVAL | Errno::OPNOTSUPP) => self.end,
-            Err(error) => return Err(error).with_context(|| format!("cannot find a hole after byte {start}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot find a hole after byte {start}"));
+            }
         };
         Ok(Some(start..end))
     }

@@ -29,7 +29,9 @@ pub fn copy_sparse(source: &File, destination: &File, length: u64) -> Result<u64
     }
     // Cutting to nothing first is what makes everything not copied read as zeros.
     destination.set_len(0).context("cannot empty the destination")?;
-    destination.set_len(length).with_context(|| format!("cannot set the destination's size to {length} bytes"))?;
+    destination
+        .set_len(length)
+        .with_context(|| format!("cannot set the destination's size to {length} bytes"))?;
     let mut copied = 0;
     for extent in DataExtents::new(source, length) {
         let extent = extent.context("cannot find the data of the source")?;
@@ -58,7 +60,9 @@ fn copy_range(source: &File, destination: &File, start: u64, end: u64) -> Result
         let wanted = usize::try_from(end - position).unwrap_or(BLOCK).min(BLOCK);
         let part = &mut block[..wanted];
         source.read_exact_at(part, position).with_context(|| format!("cannot read at byte {position}"))?;
-        destination.write_all_at(part, position).with_context(|| format!("cannot write at byte {position}"))?;
+        destination
+            .write_all_at(part, position)
+            .with_context(|| format!("cannot write at byte {position}"))?;
         position += wanted as u64;
     }
     Ok(())

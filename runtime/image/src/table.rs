@@ -44,7 +44,10 @@ fn check_areas(mut areas: Vec<Area>, first: u64, end: u64) -> Result<()> {
         }
         if start.checked_add(*sectors).is_none_or(|area_end| area_end > end) {
             let last = u128::from(*start) + u128::from(*sectors) - 1;
-            bail!("{name} ends at sector {last}, beyond {}, the last that may be used", end.saturating_sub(1));
+            bail!(
+                "{name} ends at sector {last}, beyond {}, the last that may be used",
+                end.saturating_sub(1)
+            );
         }
     }
     areas.sort_by_key(|area| area.start);

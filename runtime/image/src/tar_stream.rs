@@ -74,7 +74,9 @@ pub fn write_tree(root: impl AsFd, out: &mut dyn Write, options: &TarOptions) ->
         let path = [&level.path[..], name.to_bytes()].concat();
         let below = stream.entry(level, &name, path)?;
         if let Some((directory, path)) = below {
-            if levels.len() == 1 && options.emptied.iter().any(|emptied| emptied.as_bytes() == name.to_bytes()) {
+            if levels.len() == 1
+                && options.emptied.iter().any(|emptied| emptied.as_bytes() == name.to_bytes())
+            {
                 continue;
             }
             levels.push(Level::read(directory, path)?);
@@ -128,7 +130,8 @@ impl Stream<'_> {
             .with_context(|| format!("cannot read the attributes of {}", shown(&path)))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
-            let directory = open_directory(parent, name).with_context(|| format!("cannot open {}", shown(&path)))?;
+            let directory =
+                open_directory(parent, name).with_context(|| format!("cannot open {}", shown(&path)))?;
             let path = [&path[..], b"/"].concat();
             self.directory(&directory, &path)?;
             return Ok(Some((directory, path)));
@@ -168,7 +171,8 @@ impl Stream<'_> {
     }
 
     fn describe(&self, path: &[u8], kind: Kind, stat: &Stat) -> Entry {
-        let latest = self.options.latest_mtime.and_then(|latest| i64::try_from(latest).ok()).unwrap_or(i64::MAX);
+        let latest =
+            self.options.latest_mtime.and_then(|latest| i64::try_from(latest).ok()).unwrap_or(i64::MAX);
         Entry {
             path: path.to_vec(),
             kind,
@@ -184,7 +188,8 @@ impl Stream<'_> {
     }
 
     fn directory(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<()> {
-        let stat = fstat(directory).with_context(|| format!("cannot read the attributes of {}", shown(path)))?;
+        let stat =
+            fstat(directory).with_context(|| format!("cannot read the attributes of {}", shown(path)))?;
         let mut entry = self.describe(path, Kind::Directory, &stat);
         entry.attributes = attributes::of_open(directory.as_fd())
             .with_context(|| format!("cannot read the extended attributes of {}", shown(path)))?;
@@ -200,8 +205,8 @@ impl Stream<'_> {
     fn file(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
         // NONBLOCK in case it became a fifo since it was looked at; fstat then finds out.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            openat(parent, name, flags, Mode::empty()).with_context(|| format!("cannot open {}", shown(path)))?;
+        let file = openat(parent, name, flags, Mode::empty())
+            .with_context(|| format!("cannot open {}", shown(path)))?;
         let stat = fstat(&file).with_context(|| format!("cannot read the attributes of {}", shown(path)))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             bail!("{} changed while it was read", shown(path));
@@ -243,7 +248,8 @@ impl Stream<'_> {
 
     /// Writes `count` zero bytes, a record at most.
     fn zeros(&mut self, count: u64) -> Result<()> {
-        std::io::copy(&mut std::io::repeat(0).take(count), &mut self.out).context("cannot write the tar stream")?;
+        std::io::copy(&mut std::io::repeat(0).take(count), &mut self.out)
+            .context("cannot write the tar stream")?;
         self.stats.stream_bytes += count;
         Ok(())
     }

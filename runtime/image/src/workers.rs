@@ -69,7 +69,8 @@ impl<Job: Send + 'static, Output: Send + 'static> Workers<Job, Output> {
     /// When the worker has died.
     pub(crate) fn submit(&mut self, job: Job) -> Result<()> {
         let lane = self.submitted % self.lanes.len();
-        let jobs = self.lanes[lane].jobs.as_ref().ok_or_else(|| anyhow!("the workers are already stopped"))?;
+        let jobs =
+            self.lanes[lane].jobs.as_ref().ok_or_else(|| anyhow!("the workers are already stopped"))?;
         jobs.send(job).map_err(|_| anyhow!("a worker thread ended early"))?;
         self.submitted += 1;
         Ok(())

@@ -45,11 +45,9 @@ fn object(
     for (key, schema) in properties {
         let place = format!("{place}.{key}");
         let value = match given.remove(key).filter(|value| !value.is_null()) {
-            Some(value) => checked(&place, schema, value, from_variable, faults),
+            Some(value) => checked(&place, schema, value, faults),
             None => match from_variable(schema) {
-                Some((name, value)) => {
-                    checked(&format!("{place} (from {name})"), schema, value, from_variable, faults)
-                }
+                Some((name, value)) => checked(&format!("{place} (from {name})"), schema, value, faults),
                 None => schema.get("default").cloned(),
             },
         };
@@ -96,13 +94,7 @@ fn unknown_key(place: &str, key: &str, properties: &Map<String, Value>) -> Fault
 }
 
 /// The value as the schema wants it: a text is read as the type that is asked for, because variables and `--set` give texts.
-fn checked(
-    place: &str,
-    schema: &Value,
-    value: Value,
-    from_variable: &FromVariable<'_>,
-    faults: &mut Faults,
-) -> Option<Value> {
+fn checked(place: &str, schema: &Value, value: Value, faults: &mut Faults) -> Option<Value> {
     let allowed = schema.get("enum").and_then(Value::as_array);
     let kinds = kinds(schema);
     let shown = value.to_string();
@@ -125,7 +117,8 @@ fn checked(
     if let Some(allowed) = allowed
         && !allowed.contains(&converted)
     {
-        let fault = Fault::new(FaultKind::Config, format!("{place}: {shown} is not one of {}", listed(allowed)));
+        let fault =
+            Fault::new(FaultKind::Config, format!("{place}: {shown} is not one of {}", listed(allowed)));
         let text = converted.as_str().unwrap_or_default();
         faults.push(fault.suggest(text, allowed.iter().filter_map(Value::as_str)));
         return None;
@@ -140,9 +133,7 @@ fn checked(
             let items = items.into_iter().enumerate();
             Value::Array(
                 items
-                    .filter_map(|(index, item)| {
-                        checked(&format!("{place}[{index}]"), schema, item, from_variable, faults)
-                    })
+                    .filter_map(|(index, item)| checked(&format!("{place}[{index}]"), schema, item, faults))
                     .collect(),
             )
         }
@@ -184,7 +175,9 @@ fn converted(kind: &str, value: &Value) -> Option<Value> {
             Some(1) => Some(true.into()),
             _ => None,
         },
-        ("array", Value::String(text)) if text.trim_start().starts_with('[') => serde_json::from_str(text).ok(),
+        ("array", Value::String(text)) if text.trim_start().starts_with('[') => {
+            serde_json::from_str(text).ok()
+        }
         ("array", Value::String(text)) => {
             Some(text.split([',', ' ', '\n']).filter(|item| !item.is_empty()).collect())
         }
@@ -207,7 +200,9 @@ fn out_of_bounds(schema: &Value, value: &Value) -> Option<String> {
     if let Some(minimum) = bound("minimum").filter(|minimum| number < *minimum) {
         return Some(format!("at least {minimum} is expected"));
     }
-    bound("maximum").filter(|maximum| number > *maximum).map(|maximum| format!("at most {maximum} is expected"))
+    bound("maximum")
+        .filter(|maximum| number > *maximum)
+        .map(|maximum| format!("at most {maximum} is expected"))
 }
 
 fn article(kind: &str) -> &'static str {
@@ -224,7 +219,8 @@ fn article(kind: &str) -> &'static str {
 }
 
 fn listed(values: &[Value]) -> String {
-    let texts: Vec<String> = values.iter().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
+    let texts: Vec<String> =
+        values.iter().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
     texts.join(", ")
 }
 
@@ -260,7 +256,8 @@ mod tests {
 
     fn merged(settings: Value, variables: &[(&str, &str)]) -> Result<Value, Vec<String>> {
         let settings = settings.as_object().unwrap().clone().into_iter().collect();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         merge("ssh", &schema(), &settings, &variables)
             .map_err(|faults| faults.0.iter().map(ToString::to_string).collect())
     }
@@ -292,7 +289,11 @@ mod tests {
     #[test]
     fn every_mistake_is_named_element_dot_key() {
         for (settings, variables, expected) in [
-            (json!({}), vec![], vec!["ssh.name is not set, and has no default\n  hint: add --set ssh.name=VALUE"]),
+            (
+                json!({}),
+                vec![],
+                vec!["ssh.name is not set, and has no default\n  hint: add --set ssh.name=VALUE"],
+            ),
             (
                 json!({"name": "a", "prot": 1, "port": "x"}),
                 vec![],

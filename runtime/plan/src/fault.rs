@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_fault_prints_place_message_and_hint() {
-        let fault = Fault::new(FaultKind::Config, "unknown key `nme`").at("a.yaml", 3, 5).suggest("nme", ["name"]);
+        let fault =
+            Fault::new(FaultKind::Config, "unknown key `nme`").at("a.yaml", 3, 5).suggest("nme", ["name"]);
         assert_eq!(fault.to_string(), "a.yaml:3:5: unknown key `nme`\n  hint: did you mean `name`?");
     }
 }

@@ -49,6 +49,9 @@ pub const FALLBACK: &str = "\
 /// The name `FALLBACK` is known by in messages.
 pub const FALLBACK_NAME: &str = "the built-in layout";
 
+/// The types of file systems that the engine makes.
+const FILESYSTEM_TYPES: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "swap"];
+
 /// What the root file system takes from the user's variables when its configuration (of the node `mkfs_root`) does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RootDefaults {
@@ -121,15 +124,24 @@ pub fn parse(text: &str, parameters: &LayoutParameters<'_>) -> Result<Layout, Fa
 }
 
 impl Layout {
-    /// What keeps this layout from being made: nothing mounted at `/`, a device used twice, a UUID that is none, partitions that do not fit
+    /// What keeps this layout from being made: nothing mounted at `/`, a type of file system that dibw does
+    /// not make, a device used twice, a UUID that is none, partitions that do not fit
     /// an image of `image_size` bytes (`None`: only images of configured size are looked at). Empty when all is well.
     pub fn check(&self, image_size: Option<u64>) -> Faults {
         let mut faults = Faults::default();
         if self.root_filesystem().is_none() {
-            let fault = Fault::new(FaultKind::Layout, "the layout mounts nothing at `/`").at(&self.file, 1, 0);
+            let fault =
+                Fault::new(FaultKind::Layout, "the layout mounts nothing at `/`").at(&self.file, 1, 0);
             faults.push(fault.hint("give the root file system a `mount:` with `mount_point: /`"));
         }
         for filesystem in &self.filesystems {
+            let (name, fstype) = (&filesystem.name, filesystem.fstype.as_str());
+            if !FILESYSTEM_TYPES.contains(&fstype) {
+                let message =
+                    format!("dibw can't make a file system of type [{fstype}] (file system [{name}])");
+                let hint = format!("it makes {}", FILESYSTEM_TYPES.join(", "));
+                faults.push(fault_at(&filesystem.place, message).hint(hint));
+            }
             if !identity::is_uuid(&filesystem.uuid) {
                 let message = format!("[{}] is no UUID (file system [{}])", filesystem.uuid, filesystem.name);
                 faults.push(fault_at(&filesystem.place, message));
@@ -157,7 +169,8 @@ impl Layout {
             users.insert(device, String::from("the partition table"));
         }
         let physical = self.lvm.iter().flat_map(|lvm| &lvm.physical);
-        let physical = physical.map(|volume| (&volume.device, format!("the physical volume [{}]", volume.name), None));
+        let physical =
+            physical.map(|volume| (&volume.device, format!("the physical volume [{}]", volume.name), None));
         let filesystems = self.filesystems.iter().map(|filesystem| {
             (&filesystem.device, format!("the file system [{}]", filesystem.name), Some(&filesystem.place))
         });
@@ -178,7 +191,8 @@ impl Layout {
     /// Partitions that have no room.
     pub fn resolve_geometry(&self, image_size: u64) -> Result<Vec<Geometry>, Faults> {
         let mut faults = Faults::default();
-        let geometries = self.images.iter().filter_map(|image| faults.take(image.resolve_geometry(image_size))?);
+        let geometries =
+            self.images.iter().filter_map(|image| faults.take(image.resolve_geometry(image_size))?);
         let geometries = geometries.collect();
         faults.or(geometries)
     }
@@ -197,7 +211,11 @@ impl Layout {
             fstype.clone_into(&mut rules.root_fstype);
         }
         let bytes = size::image_size(tree_kib, &rules, self.beside_root());
-        if rules.image_size.is_some() { bytes } else { bytes.max(size::round_up(self.minimum_size(), size::MIB)) }
+        if rules.image_size.is_some() {
+            bytes
+        } else {
+            bytes.max(size::round_up(self.minimum_size(), size::MIB))
+        }
     }
 
     /// Bytes of root's image that are not root's: other partitions of fixed size, the table, alignment.
@@ -206,13 +224,16 @@ impl Layout {
         let Some(table) = &image.table else { return 0 };
         let roots = self.root_devices();
         let is_root = |partition: &Partition| roots.iter().any(|device| device.name() == partition.name);
-        let fixed = table.partitions.iter().filter(|partition| !is_root(partition)).map(|partition| match partition.size {
-            size::SizeSpec::Bytes(bytes) => size::round_up(bytes, table.align),
-            size::SizeSpec::Percent(_) => 0,
-        });
+        let fixed =
+            table.partitions.iter().filter(|partition| !is_root(partition)).map(|partition| match partition
+                .size
+            {
+                size::SizeSpec::Bytes(bytes) => size::round_up(bytes, table.align),
+                size::SizeSpec::Percent(_) => 0,
+            });
         // Up to two units of alignment per partition, the record of a logical one included.
-        let alignment = 2 * table.align * table.partitions.len() as u64;
-        fixed.fold(table.overhead() + alignment, u64::saturating_add)
+        let alignment = table.align.saturating_mul(2 * table.partitions.len() as u64);
+        fixed.fold(table.overhead().saturating_add(alignment), u64::saturating_add)
     }
 
     /// The devices under the root file system: one, or the physical volumes of its volume group.
@@ -221,15 +242,25 @@ impl Layout {
         let Device::LogicalVolume { group, .. } = &root.device else { return vec![&root.device] };
         let of_group = |lvm: &&Lvm| lvm.groups.iter().any(|candidate| candidate.name == *group);
         let Some(lvm) = self.lvm.iter().find(of_group) else { return Vec::new() };
-        let members: Vec<&String> =
-            lvm.groups.iter().filter(|candidate| candidate.name == *group).flat_map(|group| &group.members).collect();
-        lvm.physical.iter().filter(|volume| members.contains(&&volume.name)).map(|volume| &volume.device).collect()
+        let members: Vec<&String> = lvm
+            .groups
+            .iter()
+            .filter(|candidate| candidate.name == *group)
+            .flat_map(|group| &group.members)
+            .collect();
+        lvm.physical
+            .iter()
+            .filter(|volume| members.contains(&&volume.name))
+            .map(|volume| &volume.device)
+            .collect()
     }
 
     /// The image that holds the root file system, which is the one that becomes the artifact.
     pub fn root_image(&self) -> Option<&Image> {
         let device = self.root_devices().into_iter().next()?;
-        let (Device::Image { image: name } | Device::Partition { image: name, .. }) = device else { return None };
+        let (Device::Image { image: name } | Device::Partition { image: name, .. }) = device else {
+            return None;
+        };
         self.images.iter().find(|image| image.name == *name)
     }
 

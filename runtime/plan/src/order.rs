@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn the_recorded_sample_sorts_as_recorded() {
         let recorded = [
-            "-1-neg", "00-x", "A-b", "_x", "abc", "1e3-x", "5", "9-z", "010-q", "10-a", "10-b", "13-link", "16-x",
-            "099-c", "100-d",
+            "-1-neg", "00-x", "A-b", "_x", "abc", "1e3-x", "5", "9-z", "010-q", "10-a", "10-b", "13-link",
+            "16-x", "099-c", "100-d",
         ];
         let mut names = recorded.to_vec();
         names.reverse();

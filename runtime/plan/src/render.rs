@@ -4,6 +4,7 @@ mod disk;
 mod table;
 
 use crate::digest::digest;
+use crate::packages::Intent;
 use crate::phase::{Phase, Side};
 use crate::plan::{Action, Confinement, Extra, OutputType, Plan, Step};
 
@@ -40,7 +41,8 @@ pub fn title(step: &Step) -> String {
 pub fn to_text(plan: &Plan) -> String {
     let mut text = header(plan);
     text.push('\n');
-    let headings = ["PHASE", "ORDER", "ELEMENT", "STEP", "KIND", "WHERE", "CONFINEMENT", "EXTRAS", "CAPABILITIES"];
+    let headings =
+        ["PHASE", "ORDER", "ELEMENT", "STEP", "KIND", "WHERE", "CONFINEMENT", "EXTRAS", "CAPABILITIES"];
     let rows: Vec<Vec<String>> = plan.steps.iter().map(row).collect();
     text.push_str(&table::aligned(&headings, &rows, WRAP));
     text
@@ -143,19 +145,22 @@ fn confinement(confinement: Confinement) -> &'static str {
     }
 }
 
-/// The capabilities of a hook; of the other steps, what they are about.
+/// The capabilities of a hook; of the other steps, what they are about. `?` marks a package that depends on variables.
 fn details(step: &Step) -> String {
     match &step.action {
-        Action::Environment { files } => files.join(", "),
+        Action::Environment { files } => match files.as_slice() {
+            [file] => file.clone(),
+            files => format!("{} files", files.len()),
+        },
         Action::Packages { requests } => {
-            let named = requests.iter().map(|request| {
+            let named = requests.iter().filter_map(|request| {
                 let sign = match request.intent {
-                    crate::packages::Intent::Install => "+",
-                    crate::packages::Intent::Remove => "-",
-                    crate::packages::Intent::Keep => "=",
+                    Intent::Install => "+",
+                    Intent::Remove => "-",
+                    Intent::Keep => return None,
                 };
                 let doubt = if request.when.is_empty() { "" } else { "?" };
-                format!("{sign}{}{doubt}", request.package)
+                Some(format!("{sign}{}{doubt}", request.package))
             });
             named.collect::<Vec<_>>().join(" ")
         }

@@ -158,7 +158,9 @@ impl<'a> Expansion<'a> {
         let known: Vec<&str> = systems.map(|element| element.name.as_str()).collect();
         let fault = Fault::new(FaultKind::Element, "Please include an operating system element");
         self.faults.push(match known.is_empty() {
-            true => fault.hint("no element on the elements path provides `operating-system`; set ELEMENTS_PATH"),
+            true => {
+                fault.hint("no element on the elements path provides `operating-system`; set ELEMENTS_PATH")
+            }
             false => fault.hint(format!("add one of: {}", known.join(", "))),
         });
     }
@@ -184,7 +186,8 @@ fn in_dependency_order(
         }
         needs.insert(name, real);
     }
-    let mut ready: BTreeSet<&str> = needs.iter().filter(|(_, open)| open.is_empty()).map(|(name, _)| *name).collect();
+    let mut ready: BTreeSet<&str> =
+        needs.iter().filter(|(_, open)| open.is_empty()).map(|(name, _)| *name).collect();
     let mut ordered = Vec::with_capacity(names.len());
     while !needs.is_empty() {
         let next = ready.pop_first().unwrap_or_else(|| smallest_in_a_cycle(&needs));

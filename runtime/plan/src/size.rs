@@ -248,7 +248,11 @@ mod tests {
             ("inf%", "[inf%] is not a share like 30%"),
         ];
         for (text, message) in cases {
-            assert_eq!(SizeSpec::parse(text).map_err(|error| error.to_string()), Err(message.to_owned()), "{text:?}");
+            assert_eq!(
+                SizeSpec::parse(text).map_err(|error| error.to_string()),
+                Err(message.to_owned()),
+                "{text:?}"
+            );
         }
     }
 

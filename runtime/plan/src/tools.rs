@@ -65,16 +65,18 @@ pub fn required_tools(plan: &Plan) -> Vec<Tool> {
         }
     }
     let on_host = |confinement| matches!(confinement, Confinement::Confined | Confinement::Host);
-    if plan.steps.iter().any(|step| matches!(step.action, Action::Script { .. }) && on_host(step.confinement)) {
+    if plan.steps.iter().any(|step| matches!(step.action, Action::Script { .. }) && on_host(step.confinement))
+    {
         need("bash", "shell hooks on the host".to_owned());
     }
     if let Some(disk) = &plan.disk {
-        for kind in disk.layout.file_system_types() {
-            for program in programs_of(&kind) {
-                need(program, format!("a {kind} file system"));
+        for filesystem in &disk.layout.filesystems {
+            let kind = &filesystem.fstype;
+            for program in programs_of(kind) {
+                need(&program, format!("a {kind} file system"));
             }
         }
-        if disk.layout.uses_lvm() {
+        if disk.layout.needs_device_mapper() {
             for program in ["pvcreate", "vgcreate", "lvcreate"] {
                 need(program, "logical volumes".to_owned());
             }

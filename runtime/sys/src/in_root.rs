@@ -1,5 +1,5 @@
 //! Owns finding a path's place below a directory, as if that directory were `/`, and the typed errors of target files.
-//! Must not read or change any file. Called by `target_files` only.
+//! Must not read or change any file. Called by `target_files` and `target_changes`; the engine reads the errors.
 //!
 //! The kernel resolves (`openat2` with `RESOLVE_IN_ROOT`): absolute links and `..` stay inside, the links of /proc that
 //! lead anywhere are refused, and it holds while other processes rename things.

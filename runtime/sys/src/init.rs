@@ -60,4 +60,3 @@ fn waited_for() -> SigSet {
     set.add(Signal::SIGCHLD);
     set
 }
-

@@ -35,7 +35,10 @@ impl Lines {
             fcntl_setfl(pipe, flags | OFlags::NONBLOCK).context("make an output pipe non-blocking")?;
         }
         let pipe = |stream, end| Pipe { stream, end, partial: Vec::new() };
-        Ok(Self { pipes: [pipe(Stream::Stdout, stdout), pipe(Stream::Stderr, stderr)], tail: VecDeque::new() })
+        Ok(Self {
+            pipes: [pipe(Stream::Stdout, stdout), pipe(Stream::Stderr, stderr)],
+            tail: VecDeque::new(),
+        })
     }
 
     /// The pipes that may still bring something.
@@ -83,7 +86,8 @@ impl Pipe {
             self.partial.extend_from_slice(&window[..line_end.unwrap_or(window.len())]);
             bytes = &bytes[line_end.map_or(window.len(), |end| end + 1)..];
             if line_end.is_some() || self.partial.len() == LONGEST_LINE {
-                let rest = if line_end.is_some() { Vec::new() } else { split_off_cut_character(&mut self.partial) };
+                let rest =
+                    if line_end.is_some() { Vec::new() } else { split_off_cut_character(&mut self.partial) };
                 deliver(self.stream, &self.partial, tail, on_line);
                 self.partial = rest;
             }
@@ -95,7 +99,9 @@ impl Pipe {
 fn split_off_cut_character(bytes: &mut Vec<u8>) -> Vec<u8> {
     let lead = bytes.iter().rev().take(3).position(|byte| byte & 0xC0 == 0xC0);
     match lead {
-        Some(back) if std::str::from_utf8(&bytes[bytes.len() - back - 1..]).is_err() => bytes.split_off(bytes.len() - back - 1),
+        Some(back) if std::str::from_utf8(&bytes[bytes.len() - back - 1..]).is_err() => {
+            bytes.split_off(bytes.len() - back - 1)
+        }
         _ => Vec::new(),
     }
 }

@@ -23,7 +23,7 @@ pub enum FsKind {
     Ext3,
     /// Fourth extended file system.
     Ext4,
-    /// XFS; at least 300 MiB.
+    /// XFS; 300 MiB or more.
     Xfs,
     /// Btrfs.
     Btrfs,
@@ -117,8 +117,7 @@ pub fn mkfs(device: &Path, format: &Format<'_>) -> Result<()> {
     tool::run_with_env(tool_for(format.kind).0, arguments, &variables).map(drop).map_err(|error| {
         let message = format!("{error:#}");
         match format.kind {
-            // mkfs.xfs follows its one-line reason with a screen of usage, which would fill the whole tail.
-            FsKind::Xfs if message.contains("larger than 300MB") || message.contains("Usage: mkfs.xfs") => {
+            FsKind::Xfs if message.contains("larger than 300MB") => {
                 error.context("making xfs (since xfsprogs 5.19 it needs at least 300 MiB)")
             }
             kind => error.context(format!("making {kind}")),
@@ -155,7 +154,8 @@ fn arguments(format: &Format<'_>) -> Result<Vec<String>> {
         }
         FsKind::Vfat => {
             label.inspect(|label| add(&["-n", label]));
-            uuid.inspect(|uuid| add(&["-i", &uuid[..8]]));
+            // Before `-i`: it fixes the label's time, but would fix the volume number too.
+            uuid.inspect(|uuid| add(&["--invariant", "-i", &uuid[..8]]));
         }
         FsKind::Swap => {
             arguments.clear();
@@ -239,7 +239,7 @@ mod tests {
             (FsKind::Ext3, &["-E", "hash_seed=x"], "-E hash_seed=x -L L -U UUID -q"),
             (FsKind::Xfs, &["-n", "ftype=1"], "-n ftype=1 -L L -m uuid=UUID -q"),
             (FsKind::Btrfs, &[], "-L L -U UUID -q"),
-            (FsKind::Vfat, &["-F", "32"], "-F 32 -n L -i 01234567"),
+            (FsKind::Vfat, &["-F", "32"], "-F 32 -n L --invariant -i 01234567"),
             (FsKind::Swap, &["-ignored"], "-L L -U UUID"),
         ];
         for (kind, options, expected) in cases {

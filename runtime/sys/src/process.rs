@@ -139,7 +139,9 @@ impl fmt::Display for CannotStart {
             StartFailure::NotAProgram => {
                 write!(f, "{program}: neither a script with a #! line nor a binary for this machine")
             }
-            StartFailure::Other(errno) => write!(f, "{program}: {}", std::io::Error::from_raw_os_error(errno)),
+            StartFailure::Other(errno) => {
+                write!(f, "{program}: {}", std::io::Error::from_raw_os_error(errno))
+            }
         }
     }
 }
@@ -184,7 +186,11 @@ impl ToolCommand {
             Err(error) => Err(error).context("kill process group"),
         };
         let (finished, status) = watch(child, self.timeout, on_line, &mut stop)?;
-        Ok(Finished { status: finished.status.unwrap_or(status), tail: finished.tail, duration: finished.duration })
+        Ok(Finished {
+            status: finished.status.unwrap_or(status),
+            tail: finished.tail,
+            duration: finished.duration,
+        })
     }
 }
 
@@ -215,7 +221,11 @@ pub(crate) fn watch(
         if ready.ended {
             break;
         }
-        let reason = if ready.interrupted { Some(Status::Interrupted) } else { ready.late.then_some(Status::TimedOut) };
+        let reason = if ready.interrupted {
+            Some(Status::Interrupted)
+        } else {
+            ready.late.then_some(Status::TimedOut)
+        };
         let Some(reason) = reason else { continue };
         if why.is_none() {
             why = Some(reason);
@@ -241,13 +251,19 @@ struct Ready {
 }
 
 /// Sleeps until the command ended, wrote, ran late, or (when `interruptible`) dibw was interrupted.
-fn wait_ready(pidfd: &OwnedFd, lines: &Lines, interruptible: bool, deadline: Option<Instant>) -> Result<Ready> {
+fn wait_ready(
+    pidfd: &OwnedFd,
+    lines: &Lines,
+    interruptible: bool,
+    deadline: Option<Instant>,
+) -> Result<Ready> {
     let wake = if interruptible && !signals::shielded() { signals::wake_descriptor() } else { None };
     let mut polled = vec![PollFd::new(pidfd, PollFlags::IN)];
     polled.extend(wake.iter().map(|wake| PollFd::from_borrowed_fd(*wake, PollFlags::IN)));
     polled.extend(lines.open_descriptors().map(|fd| PollFd::new(fd, PollFlags::IN)));
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
+    let left = left
+        .map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
     match poll(&mut polled, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error).context("poll"),
@@ -288,7 +304,9 @@ mod tests {
     #[test]
     fn lines_arrive_by_stream_and_the_tail_keeps_twenty() {
         let mut seen = Vec::new();
-        let finished = shell("echo one; echo two >&2; printf three").run(&mut |s, l| seen.push((s, l.to_owned()))).unwrap();
+        let finished = shell("echo one; echo two >&2; printf three")
+            .run(&mut |s, l| seen.push((s, l.to_owned())))
+            .unwrap();
         seen.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
         let expected = [(Stream::Stdout, "one"), (Stream::Stdout, "three"), (Stream::Stderr, "two")];
         assert_eq!(seen, expected.map(|(stream, line)| (stream, line.to_owned())));

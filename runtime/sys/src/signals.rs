@@ -27,7 +27,8 @@ static SHIELDS: AtomicUsize = AtomicUsize::new(0);
 /// When the kernel refuses a descriptor or a handler.
 pub fn install() -> Result<()> {
     if WAKE.get().is_none() {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd for signals")?;
+        let event =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd for signals")?;
         WAKE_RAW.store(event.as_raw_fd(), Ordering::SeqCst);
         WAKE.set(event).map_err(|_| anyhow::anyhow!("signal handlers were installed twice at once"))?;
     }
@@ -42,6 +43,13 @@ pub fn install() -> Result<()> {
 /// The first stopping signal that arrived since [`install`], if any.
 pub fn interrupted() -> Option<Signal> {
     Signal::try_from(FIRST.load(Ordering::SeqCst)).ok()
+}
+
+/// Gives a signal its default action back, for a process about to become another program.
+pub(crate) fn restore_default_action(signal: Signal) -> Result<()> {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    unsafe { sigaction(signal, &action) }.map(drop).with_context(|| format!("restore {signal}"))
 }
 
 /// While one of these lives, commands run to their end although dibw was interrupted: for unwinding.

@@ -58,8 +58,10 @@ fn be_init(life: &OwnedFd, user_mask: SigSet, work: impl FnOnce() -> i32) -> Res
         bail!("the supervisor is gone");
     }
     setsid().context("setsid")?;
-    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS).context("namespaces for the build")?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("make mounts private")?;
+    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
+        .context("namespaces for the build")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("make mounts private")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None).context("mount /proc for the build")?;
     // SAFETY: still one thread.

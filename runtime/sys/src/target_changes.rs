@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::in_root::{FileError, check, invalid, open, refused, split};
-use crate::target_files::{Place, TargetRoot};
+use crate::target_files::{Place, TargetRoot, kind_name};
 use crate::{copy_tree, tree_walk};
 
 /// What becomes of setuid, setgid and sticky in a mode.
@@ -116,6 +116,23 @@ impl TargetRoot {
                 None => invalid(path, &error.to_string()),
             },
         )
+    }
+
+    /// Empties a regular file; owner, mode and other names of it stay. A link as the last component is not followed.
+    ///
+    /// # Errors
+    /// When it is not there or no regular file.
+    pub fn truncate(&self, path: &str) -> Result<(), FileError> {
+        check(path)?;
+        let entry = self.entry(path)?;
+        let stat = rustix::fs::fstat(&entry).map_err(|errno| refused(path, errno))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::RegularFile {
+            return Err(FileError::NotRegular { path: path.to_owned(), kind: kind_name(kind) });
+        }
+        let again = format!("/proc/self/fd/{}", entry.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+        rustix::fs::open(again, flags, Mode::empty()).map(drop).map_err(|errno| refused(path, errno))
     }
 
     /// Sets the mode of the entry itself.

@@ -25,7 +25,7 @@ const TAIL_LINES: usize = 20;
 ///
 /// # Errors
 /// When it cannot be started (with the Debian package that has it) or ends with a status other than 0: the message has
-/// the full command line and the last 20 lines of what it said.
+/// the full command line and the first and the last 20 lines of what it said.
 pub fn run<I, S>(program: &str, args: I) -> Result<Output>
 where
     I: IntoIterator<Item = S>,
@@ -91,13 +91,15 @@ fn start_failure(program: &str, error: std::io::Error) -> anyhow::Error {
     }
 }
 
-/// The end of what a failed tool wrote: its stderr, or its stdout when stderr is empty (fsck tools report there).
+/// The end of what a failed tool wrote: its stderr, or its stdout when stderr is empty (fsck tools report there). The
+/// first line comes before it when it would be cut: some tools follow their reason with a screen of usage.
 fn said(output: &Output) -> String {
     let stream = if output.stderr.trim_ascii().is_empty() { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(stream);
     let lines: Vec<&str> = text.trim_end().lines().collect();
-    let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-    tail.iter().fold(String::new(), |text, line| format!("{text}\n  {line}"))
+    let (cut, tail) = lines.split_at(lines.len().saturating_sub(TAIL_LINES));
+    let start = cut.first().map(|line| format!("\n  {line}\n  ...")).unwrap_or_default();
+    tail.iter().fold(start, |text, line| format!("{text}\n  {line}"))
 }
 
 #[cfg(test)]
@@ -105,11 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failure_has_command_line_status_and_the_last_twenty_lines() {
+    fn failure_has_command_line_status_first_and_last_twenty_lines() {
         let script = "for n in $(seq 30); do echo line $n >&2; done; exit 7";
         let message = format!("{:#}", run("sh", ["-c", script]).unwrap_err());
         let tail: String = (11..=30).map(|n| format!("\n  line {n}")).collect();
-        assert_eq!(message, format!("sh -c '{script}': exit status: 7{tail}"));
+        assert_eq!(message, format!("sh -c '{script}': exit status: 7\n  line 1\n  ...{tail}"));
     }
 
     #[test]

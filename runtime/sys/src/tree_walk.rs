@@ -124,14 +124,26 @@ fn add_usage(
 /// # Errors
 /// When something is mounted below it (everything before that is gone by then) or an entry cannot be removed.
 pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<()> {
-    remove_entry(parent, name, path, parent, 0)
+    let mut moved_up = Vec::new();
+    remove_entry(parent, name, path, &mut Top { parent, moved_up: &mut moved_up }, 0)?;
+    while let Some(deep) = moved_up.pop() {
+        remove_entry(parent, &deep, path, &mut Top { parent, moved_up: &mut moved_up }, 0)?;
+    }
+    Ok(())
+}
+
+/// Where a removal started, and what was too deep and is moved there to be removed after the rest: so the number of open
+/// descriptors stays bounded, however deep a tree somebody has made.
+struct Top<'a> {
+    parent: BorrowedFd<'a>,
+    moved_up: &'a mut Vec<CString>,
 }
 
 fn remove_entry(
     parent: BorrowedFd<'_>,
     name: &CStr,
     path: &Path,
-    top: BorrowedFd<'_>,
+    top: &mut Top<'_>,
     depth: usize,
 ) -> Result<()> {
     let what = || format!("removing {}", path.display());
@@ -140,11 +152,11 @@ fn remove_entry(
         return unlink(parent, name, AtFlags::empty()).with_context(what);
     }
     if depth > DEEPEST {
-        // Moving it up to where we started keeps the number of open descriptors bounded, however deep the tree is.
-        let moved = CString::new(format!(".dibw-deep-{}-{}", stat.st_dev, stat.st_ino))
-            .context("a number has no NUL")?;
-        rustix::fs::renameat(parent, name, top, &moved).with_context(what)?;
-        return remove_entry(top, &moved, path, top, 0);
+        let moved =
+            CString::new(format!(".dibw-deep-{}-{}", stat.st_dev, stat.st_ino)).expect("numbers have no NUL");
+        rustix::fs::renameat(parent, name, top.parent, &moved).with_context(what)?;
+        top.moved_up.push(moved);
+        return Ok(());
     }
     match open_dir(parent, name) {
         Ok(dir) => {

@@ -28,7 +28,7 @@ struct Directory {
 }
 
 /// Copies everything in `staging` into the empty vfat file system on `device`, in sorted order, with the modification
-/// times. Owners and modes are dropped: vfat has none.
+/// times. Owners and modes are dropped: vfat has none. Short names with letters beyond ASCII may change their case.
 ///
 /// # Errors
 /// Before anything is written: on links, devices and other special files, on names that vfat cannot hold or cannot tell
@@ -38,11 +38,19 @@ pub fn fill(device: &Path, staging: &Path) -> Result<()> {
     let top = open_start(staging)?;
     collect(top.as_fd(), PathBuf::new(), staging, 0, &mut directories)?;
     for directory in &directories {
-        let inside = inside(&directory.path)?;
+        let inside = quoted(&directory.path)?;
         if !directory.path.as_os_str().is_empty() {
             // mmd writes the time it is told is now.
             let epoch = directory.modified.max(0).to_string();
-            mtool("mmd", device, &[&inside], &epoch)
+            // What is to be made is taken as it is, only the way to it is a pattern.
+            let parent = quoted(directory.path.parent().unwrap_or(Path::new("")))?;
+            let name = directory
+                .path
+                .file_name()
+                .and_then(OsStr::to_str)
+                .context("a name that check_name passed")?;
+            let new = format!("{}/{name}", parent.trim_end_matches('/'));
+            mtool("mmd", device, &[&new], &epoch)
                 .with_context(|| format!("filling vfat on {}", device.display()))?;
         }
         for files in directory.files.chunks(FILES_PER_COPY) {
@@ -77,7 +85,7 @@ pub fn list(device: &Path) -> Result<Vec<String>> {
 /// # Errors
 /// When there is no such file or mtools cannot read it.
 pub fn read(device: &Path, path: &str) -> Result<Vec<u8>> {
-    let output = mtool("mtype", device, &[inside(Path::new(path.trim_start_matches('/')))?], "0")?;
+    let output = mtool("mtype", device, &[quoted(Path::new(path.trim_start_matches('/')))?], "0")?;
     Ok(output.stdout)
 }
 
@@ -102,11 +110,11 @@ fn mtool<S: AsRef<OsStr>>(
 }
 
 /// How mtools is told a path inside the file system: its own wildcards are quoted.
-fn inside(path: &Path) -> Result<String> {
+fn quoted(path: &Path) -> Result<String> {
     let path = path.to_str().with_context(|| format!("{}: the name is not UTF-8", path.display()))?;
     let mut name = String::from("::/");
     for character in path.chars() {
-        if matches!(character, '[' | ']' | '^') {
+        if matches!(character, '[' | ']') {
             name.push('\\');
         }
         name.push(character);
@@ -121,7 +129,7 @@ fn collect(
     depth: usize,
     directories: &mut Vec<Directory>,
 ) -> Result<()> {
-    let shown = staging.join(&path);
+    let shown = if depth == 0 { staging.to_owned() } else { staging.join(&path) };
     ensure!(depth <= DEEPEST, "{}: more than {DEEPEST} directories deep", shown.display());
     let what = || shown.display().to_string();
     let modified = rustix::fs::fstat(dir).with_context(what)?.st_mtime;

@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit, LitStr, Meta, Result, Type, spanned::Spanned};
+use syn::{
+    Attribute, Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit, LitStr, Meta, Result, Type,
+    spanned::Spanned,
+};
 
 /// `ConfigValue` and `Config` for a struct.
 pub fn configuration(input: &DeriveInput) -> Result<TokenStream> {
@@ -94,7 +97,10 @@ fn fields(input: &DeriveInput) -> Result<Vec<Field<'_>>> {
 }
 
 fn field(field: &syn::Field) -> Result<Field<'_>> {
-    let ident = field.ident.as_ref().ok_or_else(|| syn::Error::new_spanned(field, "configuration needs named fields"))?;
+    let ident = field
+        .ident
+        .as_ref()
+        .ok_or_else(|| syn::Error::new_spanned(field, "configuration needs named fields"))?;
     let options = options(&field.attrs)?;
     let key = options.name.unwrap_or_else(|| ident.to_string().trim_start_matches("r#").replace('_', "-"));
     let description = description(&field.attrs).replace('\n', " ");
@@ -111,14 +117,17 @@ fn default_check(field: &Field<'_>) -> Option<TokenStream> {
         _ => quote!(takes_integer()),
     };
     let message = format!("the default of `{key}` is not one of its values");
-    Some(quote!(const _: () = assert!(<#value as ::dibw_sdk::ConfigValue>::KIND.#fits, #message);))
+    Some(quote!(
+        const _: () = assert!(<#value as ::dibw_sdk::ConfigValue>::KIND.#fits, #message);
+    ))
 }
 
 /// Adds one property to the schema.
 fn property(index: usize, field: &Field<'_>) -> TokenStream {
     let (key, value, description) = (&field.key, field.value, &field.description);
     let comma = (index > 0).then(|| quote!(schema = schema.text(",");));
-    let description = (!description.is_empty()).then(|| quote!(.text(",\"description\":").quoted(#description)));
+    let description =
+        (!description.is_empty()).then(|| quote!(.text(",\"description\":").quoted(#description)));
     let default = field.default.as_ref().map(|default| match default {
         Lit::Str(text) => quote!(.text(",\"default\":").quoted(#text)),
         other => {
@@ -236,7 +245,9 @@ fn options(attributes: &[Attribute]) -> Result<Options> {
             } else if meta.path.is_ident("name") {
                 options.name = Some(meta.value()?.parse::<LitStr>()?.value());
             } else {
-                return Err(meta.error("`#[config(..)]` takes default = .., env = \"DIB_..\" and name = \"..\""));
+                return Err(
+                    meta.error("`#[config(..)]` takes default = .., env = \"DIB_..\" and name = \"..\"")
+                );
             }
             Ok(())
         })?;
@@ -248,7 +259,10 @@ fn literal(expression: Expr) -> Result<Lit> {
     let span = expression.span();
     match expression {
         Expr::Lit(ExprLit { lit: lit @ (Lit::Str(_) | Lit::Bool(_) | Lit::Int(_)), .. }) => Ok(lit),
-        _ => Err(syn::Error::new(span, "a default is a string, a whole number or a bool; leave it out for lists and options")),
+        _ => Err(syn::Error::new(
+            span,
+            "a default is a string, a whole number or a bool; leave it out for lists and options",
+        )),
     }
 }
 

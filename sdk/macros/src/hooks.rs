@@ -24,10 +24,17 @@ const LAST_ORDER: u8 = 99;
 /// The `impl` as it was, without `#[order]`, and the list.
 pub fn expand(arguments: &TokenStream, input: TokenStream) -> Result<TokenStream> {
     if !arguments.is_empty() {
-        return Err(syn::Error::new_spanned(arguments, "`#[hooks]` takes nothing; put `#[order(20)]` on a method"));
+        return Err(syn::Error::new_spanned(
+            arguments,
+            "`#[hooks]` takes nothing; put `#[order(20)]` on a method",
+        ));
     }
     let mut item: ItemImpl = syn::parse2(input)?;
-    let is_element = item.trait_.as_ref().and_then(|(_, path, _)| path.segments.last()).is_some_and(|last| last.ident == "Element");
+    let is_element = item
+        .trait_
+        .as_ref()
+        .and_then(|(_, path, _)| path.segments.last())
+        .is_some_and(|last| last.ident == "Element");
     if !is_element {
         return Err(syn::Error::new_spanned(&item.self_ty, "`#[hooks]` goes above `impl Element for ...`"));
     }
@@ -37,7 +44,8 @@ pub fn expand(arguments: &TokenStream, input: TokenStream) -> Result<TokenStream
         let name = method.sig.ident.to_string();
         let Some(index) = PHASES.iter().position(|(phase, _)| *phase == name) else {
             let names = PHASES.map(|(phase, _)| phase).join(", ");
-            let message = format!("there is no phase `{name}`; phases are {names} (put other functions into `impl X`)");
+            let message =
+                format!("there is no phase `{name}`; phases are {names} (put other functions into `impl X`)");
             return Err(syn::Error::new_spanned(&method.sig.ident, message));
         };
         found.push((index, order(&mut method.attrs)?));

@@ -55,8 +55,8 @@ pub trait Config: ConfigValue {
 /// `Invalid` when it is not a JSON object or does not fit `T`.
 pub fn parse<T: ConfigValue>(text: &str) -> Result<T> {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| Error::Invalid(format!("configuration is not JSON: {error}")))?;
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Error::Invalid(format!("configuration is not JSON: {error}")))?;
     T::from_json(&value, &Place::Top)
 }
 
@@ -90,11 +90,17 @@ pub fn invalid<T>(place: &Place<'_>, expected: &str, found: &Value) -> Result<T>
 
 /// The object's members, after refusing keys that are not in `keys`. `keys` are in kebab-case; snake_case is taken too.
 #[doc(hidden)]
-pub fn object<'a>(value: &'a Value, place: &Place<'_>, keys: &[&'static str]) -> Result<BTreeMap<&'static str, &'a Value>> {
+pub fn object<'a>(
+    value: &'a Value,
+    place: &Place<'_>,
+    keys: &[&'static str],
+) -> Result<BTreeMap<&'static str, &'a Value>> {
     let Value::Object(members) = value else { return invalid(place, "an object", value) };
     let mut known = BTreeMap::new();
     for (given, value) in members {
-        let Some(key) = keys.iter().find(|key| same_key(key, given)) else { return unknown_key(given, place, keys) };
+        let Some(key) = keys.iter().find(|key| same_key(key, given)) else {
+            return unknown_key(given, place, keys);
+        };
         if known.insert(*key, value).is_some() {
             return Err(Error::Invalid(format!("{place}: `{key}` is given twice")));
         }
@@ -103,7 +109,8 @@ pub fn object<'a>(value: &'a Value, place: &Place<'_>, keys: &[&'static str]) ->
 }
 
 fn same_key(key: &str, given: &str) -> bool {
-    key.len() == given.len() && key.bytes().zip(given.bytes()).all(|(key, given)| key == given || (key, given) == (b'-', b'_'))
+    key.len() == given.len()
+        && key.bytes().zip(given.bytes()).all(|(key, given)| key == given || (key, given) == (b'-', b'_'))
 }
 
 fn unknown_key<T>(given: &str, place: &Place<'_>, keys: &[&str]) -> Result<T> {
@@ -273,7 +280,9 @@ impl<T: ConfigValue> ConfigValue for BTreeMap<String, T> {
 
     fn from_json(value: &Value, place: &Place<'_>) -> Result<Self> {
         let Value::Object(members) = value else { return invalid(place, "an object", value) };
-        let read = |(key, value): (&String, &Value)| Ok((key.clone(), T::from_json(value, &Place::Key(place, key))?));
+        let read = |(key, value): (&String, &Value)| {
+            Ok((key.clone(), T::from_json(value, &Place::Key(place, key))?))
+        };
         Map::iter(members).map(read).collect()
     }
 

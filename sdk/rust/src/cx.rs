@@ -1,6 +1,5 @@
 //! `Cx`: all that an element can do, in the author's words. Adds convenience and nothing else; every request goes to the [`Host`].
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::account::Account;
@@ -15,8 +14,15 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The way to the target. Paths are absolute in the target and never leave it, whatever links lie on the way.
 pub struct Cx {
-    host: Rc<dyn Host>,
+    host: Answerer,
 }
+
+/// In a component the answerer is a type of its own, not a trait object: a table of methods would keep every import, and the imports
+/// of a component are the proof of what it cannot do.
+#[cfg(target_family = "wasm")]
+type Answerer = crate::wasm::Imports;
+#[cfg(not(target_family = "wasm"))]
+type Answerer = std::rc::Rc<dyn Host>;
 
 /// Files of the target. Needs `read` and `write`.
 impl Cx {
@@ -183,7 +189,11 @@ impl Cx {
     }
 
     /// Replaces the account's `~/.ssh/authorized_keys`. Needs `user` and `privileged authorized_keys`.
-    pub fn authorized_keys<S: Into<String>>(&self, name: impl AsRef<str>, keys: impl IntoIterator<Item = S>) -> Result {
+    pub fn authorized_keys<S: Into<String>>(
+        &self,
+        name: impl AsRef<str>,
+        keys: impl IntoIterator<Item = S>,
+    ) -> Result {
         self.host.set_authorized_keys(name.as_ref(), &words(keys))
     }
 
@@ -228,7 +238,7 @@ impl Cx {
 impl Cx {
     /// Around the one who answers.
     #[doc(hidden)]
-    pub fn new(host: Rc<dyn Host>) -> Self {
+    pub fn new(host: Answerer) -> Self {
         Self { host }
     }
 

@@ -164,6 +164,7 @@ pub fn dispatch<T: Element>(phase: Phase, config: &str, cx: &Cx) -> Result {
 /// # Errors
 /// `Invalid` for a name that this SDK does not know.
 pub fn dispatch_named<T: Element>(phase: &str, config: &str, cx: &Cx) -> Result {
-    let known = Phase::from_name(phase).ok_or_else(|| Error::Invalid(format!("this element knows no phase `{phase}`")))?;
+    let known = Phase::from_name(phase)
+        .ok_or_else(|| Error::Invalid(format!("this element knows no phase `{phase}`")))?;
     dispatch::<T>(known, config, cx)
 }

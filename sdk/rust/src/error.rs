@@ -60,7 +60,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied { capability, subject, rule } => write!(out, "{capability} {subject} refused: {rule}"),
+            Self::Denied { capability, subject, rule } => {
+                write!(out, "{capability} {subject} refused: {rule}")
+            }
             Self::NotFound(what) => write!(out, "not found: {what}"),
             Self::Invalid(message) | Self::Io(message) => out.write_str(message),
             Self::Exec { argv, code, stderr_tail } => {
@@ -69,7 +71,11 @@ impl fmt::Display for Error {
                     Some(code) => write!(out, "ended with status {code}")?,
                     None => write!(out, "was ended by a signal")?,
                 }
-                if stderr_tail.trim().is_empty() { Ok(()) } else { write!(out, ":\n{}", stderr_tail.trim_end()) }
+                if stderr_tail.trim().is_empty() {
+                    Ok(())
+                } else {
+                    write!(out, ":\n{}", stderr_tail.trim_end())
+                }
             }
             Self::Limit(message) => write!(out, "limit reached: {message}"),
         }

@@ -53,6 +53,8 @@ mod error;
 #[doc(hidden)]
 pub mod host;
 pub mod manifest;
+#[cfg(test)]
+mod tests;
 #[doc(hidden)]
 pub mod text;
 #[cfg(target_family = "wasm")]
@@ -77,8 +79,8 @@ pub const API: &str = "0.1";
 /// Everything an element needs: `use dibw_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Account, Config, ConfigValue, Cx, Described, Element, Error, FileKind, Hook, Hooks, Output, Phase, Result,
-        Scalar, Stat, element, hooks, needs,
+        Account, Config, ConfigValue, Cx, Described, Element, Error, FileKind, Hook, Hooks, Output, Phase,
+        Result, Scalar, Stat, element, hooks, needs,
     };
 }
 

@@ -26,7 +26,12 @@ pub const fn render<T: Element>(
     provides: &[&str],
 ) -> Text {
     let text = Text::new().text("{\"id\":").quoted(id).text(",\"version\":").quoted(version);
-    let text = text.text(",\"api\":").quoted(crate::API).text(",\"sdk\":").quoted(crate::VERSION);
+    let text = text
+        .text(",\"api\":")
+        .quoted(crate::API)
+        .text(",\"sdk\":\"dibw-sdk ")
+        .text(crate::VERSION)
+        .text("\"");
     let text = text.text(",\"summary\":").quoted(T::SUMMARY);
     let text = hooks(text.text(",\"hooks\":["), T::HOOKS);
     let text = strings(text.text("],\"depends\":["), depends);
@@ -77,6 +82,25 @@ const fn comma(text: Text, at: usize) -> Text {
 /// ```
 ///
 /// The manifest's id and version are the crate's. In native tests the manifest is `Ssh::MANIFEST`.
+///
+/// An `impl Element` without `#[hooks]` does not compile, and neither does a need with a mistake in it:
+///
+/// ```compile_fail
+/// # use dibw_sdk::prelude::*;
+/// #[derive(Config)]
+/// struct Motd;
+/// impl Element for Motd {}
+/// ```
+///
+/// ```compile_fail
+/// # use dibw_sdk::prelude::*;
+/// const NEEDS: &[dibw_sdk::Need] = needs! { wirte "/etc/motd" };
+/// ```
+///
+/// ```compile_fail
+/// # use dibw_sdk::prelude::*;
+/// const NEEDS: &[dibw_sdk::Need] = needs! { write "etc/motd" };
+/// ```
 #[macro_export]
 macro_rules! element {
     (
@@ -104,5 +128,8 @@ macro_rules! element {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export_element {
-    ($element:ty) => {};
+    ($element:ty) => {
+        // What the component would export is used, so that the compiler does not call an element dead code.
+        const _: fn($crate::Phase, &str, &$crate::Cx) -> $crate::Result = $crate::dispatch::<$element>;
+    };
 }

@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn json_strings_are_escaped_by_the_compiler() {
-        const TEXT: Text = Text::new().quoted("a \"b\"\\\n\u{1}é").text(":").number(0).number(7).number(50).number(205);
+        const TEXT: Text =
+            Text::new().quoted("a \"b\"\\\n\u{1}é").text(":").number(0).number(7).number(50).number(205);
         const BYTES: [u8; TEXT.len()] = TEXT.exactly();
         assert_eq!(as_str(&BYTES), r#""a \"b\"\\\n\u0001é":0750205"#);
     }

@@ -1,7 +1,5 @@
 //! The component's side of the contract: the imports behind [`Host`], the export, the panic hook. Exists in wasm builds only.
 
-use std::rc::Rc;
-
 use crate::account::Account;
 use crate::cx::Cx;
 use crate::element::{Element, dispatch_named};
@@ -36,10 +34,12 @@ macro_rules! export_element {
             struct Lifecycle;
 
             impl $crate::wasm::contract::exports::dibw::element::lifecycle::Guest for Lifecycle {
-                fn run(phase: String) -> ::core::result::Result<(), $crate::wasm::contract::dibw::element::types::Error> {
+                fn run(
+                    phase: String,
+                ) -> ::core::result::Result<(), $crate::wasm::contract::dibw::element::types::Error> {
                     $crate::wasm::run::<$element>(&phase)
                 }
-            }
+    }
 
             $crate::wasm::contract::export_lifecycle!(Lifecycle with_types_in $crate::wasm::contract);
         };
@@ -49,7 +49,7 @@ macro_rules! export_element {
 /// Runs one hook as the runtime asked.
 pub fn run<T: Element>(phase: &str) -> std::result::Result<(), types::Error> {
     std::panic::set_hook(Box::new(report_panic));
-    let cx = Cx::new(Rc::new(Imports));
+    let cx = Cx::new(Imports);
     dispatch_named::<T>(phase, &imports::config::get(), &cx).map_err(to_contract)
 }
 
@@ -61,33 +61,43 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a message".to_owned());
-    let (file, line, column) = panic.location().map_or(("", 0, 0), |place| (place.file(), place.line(), place.column()));
+    let (file, line, column) =
+        panic.location().map_or(("", 0, 0), |place| (place.file(), place.line(), place.column()));
     imports::log::panicked(&message, file, line, column);
 }
 
 fn to_contract(error: Error) -> types::Error {
     match error {
-        Error::Denied { capability, subject, rule } => types::Error::Denied(types::Denial { capability, subject, rule }),
+        Error::Denied { capability, subject, rule } => {
+            types::Error::Denied(types::Denial { capability, subject, rule })
+        }
         Error::NotFound(what) => types::Error::NotFound(what),
         Error::Invalid(message) => types::Error::Invalid(message),
         Error::Io(message) => types::Error::Io(message),
-        Error::Exec { argv, code, stderr_tail } => types::Error::Exec(types::ExecFailure { argv, code, stderr_tail }),
+        Error::Exec { argv, code, stderr_tail } => {
+            types::Error::Exec(types::ExecFailure { argv, code, stderr_tail })
+        }
         Error::Limit(message) => types::Error::Limit(message),
     }
 }
 
 fn from_contract(error: types::Error) -> Error {
     match error {
-        types::Error::Denied(types::Denial { capability, subject, rule }) => Error::Denied { capability, subject, rule },
+        types::Error::Denied(types::Denial { capability, subject, rule }) => {
+            Error::Denied { capability, subject, rule }
+        }
         types::Error::NotFound(what) => Error::NotFound(what),
         types::Error::Invalid(message) => Error::Invalid(message),
         types::Error::Io(message) => Error::Io(message),
-        types::Error::Exec(types::ExecFailure { argv, code, stderr_tail }) => Error::Exec { argv, code, stderr_tail },
+        types::Error::Exec(types::ExecFailure { argv, code, stderr_tail }) => {
+            Error::Exec { argv, code, stderr_tail }
+        }
         types::Error::Limit(message) => Error::Limit(message),
     }
 }
 
-struct Imports;
+/// Answers by calling the runtime.
+pub struct Imports;
 
 impl Sealed for Imports {}
 
@@ -115,8 +125,9 @@ impl Host for Imports {
     }
     fn stat(&self, path: &str) -> Result<Option<Stat>> {
         let Some(stat) = imports::target_fs::stat(path).map_err(from_contract)? else { return Ok(None) };
-        let kind = FileKind::from_name(&stat.kind)
-            .ok_or_else(|| Error::Invalid(format!("{path} is a `{}`, which this SDK does not know", stat.kind)))?;
+        let kind = FileKind::from_name(&stat.kind).ok_or_else(|| {
+            Error::Invalid(format!("{path} is a `{}`, which this SDK does not know", stat.kind))
+        })?;
         Ok(Some(Stat { kind, mode: stat.mode, uid: stat.uid, gid: stat.gid, size: stat.size }))
     }
     fn list_dir(&self, path: &str) -> Result<Vec<String>> {

@@ -79,10 +79,9 @@ fn command(args: &Args) -> Result<Command, Fault> {
     if !metadata.is_file() {
         return Err(Fault::new(FaultKind::Usage, format!("image {} is not a file", image.display())));
     }
-    let missing = dibw_sys::probe::missing_tools(&["qemu-system-x86_64"]);
-    if let Some(tool) = missing.first() {
-        return Err(Fault::new(FaultKind::Host, format!("{} is missing", tool.program))
-            .hint(format!("apt-get install {}", tool.package)));
+    if dibw_sys::probe::find_tool("qemu-system-x86_64").is_none() {
+        return Err(Fault::new(FaultKind::Host, "qemu-system-x86_64 is missing")
+            .hint("apt-get install qemu-system-x86"));
     }
     let mut qemu = Command::new("qemu-system-x86_64");
     let drive = format!(

@@ -2,31 +2,33 @@
 
 use std::path::PathBuf;
 
-use dibw_sys::probe;
+use dibw_engine::check;
+use dibw_sys::work_dir;
 
 use super::{End, Outcome};
 
-/// Check this machine: tools, kernel features, room, and what killed builds left (which is removed).
+/// Check this machine: tools, kernel features, and what killed builds left (which is removed).
 #[derive(clap::Args)]
 pub struct Args {
     /// The work directory of builds
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dibw/work", env = "DIBW_WORK_DIR")]
     work_dir: PathBuf,
-
-    /// Only look: remove nothing
-    #[arg(long)]
-    dry_run: bool,
 }
 
-/// Prints to standard output; exit 1 when a build could not work here.
+/// Prints to standard output; exit 1 when no build could work here.
 pub fn run(args: &Args) -> Outcome {
-    let mut usable = true;
-    for finding in probe::machine(&args.work_dir) {
-        usable &= !finding.fatal();
+    let findings = check::examine(&args.work_dir);
+    for finding in &findings {
         println!("{finding}");
     }
-    for cleaned in dibw_sys::work_dir::clean_dead(&args.work_dir, args.dry_run)? {
-        println!("{cleaned}");
+    for cleaned in work_dir::clean_dead(&args.work_dir)? {
+        println!("cleaned  {}: {}", cleaned.path.display(), cleaned.done.join(", "));
+        if let Some(left) = cleaned.left {
+            println!("LEFT     {}: {left}", cleaned.path.display());
+        }
     }
-    if usable { Ok(()) } else { Err(End::Status(1)) }
+    match findings.iter().any(check::Finding::fatal) {
+        true => Err(End::Status(1)),
+        false => Ok(()),
+    }
 }

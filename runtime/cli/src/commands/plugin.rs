@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use dibw_host::plugin_build::{self, Machine, Options};
 use dibw_plan::{Fault, FaultKind};
 
 use super::Outcome;
@@ -26,16 +27,16 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         sdk: Option<PathBuf>,
     },
-    /// Compile a crate to a component
-    #[command(after_help = "Examples:\n  dibw plugin build my-element\n  dibw plugin build --all plugins")]
+    /// Compile a crate, or all crates of a workspace, to components
+    #[command(after_help = "Examples:\n  dibw plugin build my-element\n  dibw plugin build plugins --only motd")]
     Build {
-        /// The crate, or with --all a directory of crates
+        /// The crate or workspace
         #[arg(default_value = ".")]
         directory: PathBuf,
-        /// Build every crate of the workspace in the directory
-        #[arg(long)]
-        all: bool,
-        /// Where the components go [default: target/elements below the directory]
+        /// Build only this package of a workspace (repeatable)
+        #[arg(long, value_name = "PACKAGE")]
+        only: Vec<String>,
+        /// Where components go, as DIR/NAME/element.wasm [default: target/elements/NAME.wasm]
         #[arg(short, long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
@@ -51,14 +52,14 @@ enum Command {
 pub fn run(args: &Args) -> Outcome {
     match &args.command {
         Command::New { name, sdk } => new(name, sdk.as_deref()),
-        Command::Build { directory, all, out } => build(directory, *all, out.as_deref()),
+        Command::Build { directory, only, out } => build(directory, only, out.as_deref()),
         Command::Inspect { file } => inspect(file),
     }
 }
 
 /// The files of a new crate; `{{name}}` and `{{sdk_path}}` are filled in.
 const TEMPLATE: [(&str, &str); 4] = [
-    ("Cargo.toml", include_str!("../../../../sdk/template/Cargo.toml")),
+    ("Cargo.toml", include_str!("../../../../sdk/template/Cargo.toml.template")),
     ("src/lib.rs", include_str!("../../../../sdk/template/src/lib.rs")),
     ("README.md", include_str!("../../../../sdk/template/README.md")),
     (".gitignore", "/target\n"),
@@ -81,7 +82,11 @@ fn new(name: &str, sdk: Option<&Path>) -> Outcome {
     }
     for (file, text) in TEMPLATE {
         let path = directory.join(file);
-        let text = text.replace("{{name}}", name).replace("{{sdk_path}}", &sdk.display().to_string());
+        let text = text
+            .replace("{{name}}", name)
+            .replace("{{Name}}", &type_name(name))
+            .replace("{{NAME}}", &name.to_uppercase().replace('-', "_"))
+            .replace("{{sdk_path}}", &sdk.display().to_string());
         path.parent()
             .map_or(Ok(()), fs::create_dir_all)
             .and_then(|()| fs::write(&path, text))
@@ -92,11 +97,20 @@ fn new(name: &str, sdk: Option<&Path>) -> Outcome {
     Ok(())
 }
 
-fn build(directory: &Path, all: bool, out: Option<&Path>) -> Outcome {
-    let options = dibw_host::plugin_build::Options { all, out: out.map(Path::to_path_buf) };
+/// `my-element` as a Rust type: `MyElement`.
+fn type_name(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('-').filter(|word| !word.is_empty()).map(capital).collect()
+}
+
+fn build(directory: &Path, only: &[String], out: Option<&Path>) -> Outcome {
+    let options = Options { only: only.to_vec(), out: out.map(Path::to_path_buf), ..Options::default() };
     let mut say = |line: &str| eprintln!("{line}");
-    for component in dibw_host::plugin_build::build(directory, &options, &mut say)? {
-        println!("{}", component.display());
+    for built in plugin_build::build(directory, &options, &Machine::of_process(dibw_sys::probe::is_root()), &mut say)? {
+        for warning in &built.warnings {
+            eprintln!("warn: {}: {warning}", built.name);
+        }
+        println!("{}", built.component.display());
     }
     Ok(())
 }
@@ -104,7 +118,7 @@ fn build(directory: &Path, all: bool, out: Option<&Path>) -> Outcome {
 fn inspect(file: &Path) -> Outcome {
     let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let inspection =
-        dibw_host::componentize::inspect(&bytes).with_context(|| format!("component {}", file.display()))?;
+        dibw_host::inspect(&bytes).with_context(|| format!("component {}", file.display()))?;
     let manifest = &inspection.manifest;
     println!("{} {} (api {})", manifest.id, manifest.version, manifest.api);
     println!("  {}", manifest.summary);
@@ -117,6 +131,9 @@ fn inspect(file: &Path) -> Outcome {
     }
     for (interface, functions) in &inspection.imports {
         println!("imports  {interface}: {}", functions.join(" "));
+    }
+    for warning in &inspection.warnings {
+        println!("warning  {warning}");
     }
     Ok(())
 }

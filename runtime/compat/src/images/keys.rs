@@ -37,9 +37,8 @@ impl Kind {
     }
 }
 
-const ARCHITECTURES: &[&str] = &[
-    "aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el", "ppc64le", "s390x", "x86_64",
-];
+const ARCHITECTURES: &[&str] =
+    &["aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el", "ppc64le", "s390x", "x86_64"];
 
 const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind }

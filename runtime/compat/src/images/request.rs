@@ -43,7 +43,7 @@ impl Image {
         request.image_extra_size = extra.or(request.image_extra_size);
         replace(&mut request.journal_mib, self.number("mkfs-journal-size").map(|mib| mib as u64));
         if let Some(blocks) = self.number("max-online-resize") {
-            request.mkfs_options = format!("-E resize={} {}", blocks as u64, request.mkfs_options).trim_end().to_owned();
+            request.variables.insert("MAX_ONLINE_RESIZE".to_owned(), (blocks as u64).to_string());
         }
         let variables = [
             ("debug-trace", "DIB_DEBUG_TRACE"),
@@ -60,7 +60,12 @@ impl Image {
     }
 
     /// The variables of `environment` that change the build itself, as they do for the caller.
-    fn apply_environment(&self, environment: &BTreeMap<String, String>, request: &mut Request, faults: &mut Faults) {
+    fn apply_environment(
+        &self,
+        environment: &BTreeMap<String, String>,
+        request: &mut Request,
+        faults: &mut Faults,
+    ) {
         let mut number = |name: &str| -> Option<f64> {
             let text = environment.get(name).filter(|text| !text.is_empty())?;
             let parsed = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
@@ -81,8 +86,11 @@ impl Image {
         replace(&mut request.offline, environment.get("DIB_OFFLINE").map(|text| !text.is_empty()));
         if let Some(checksum) = text("DIB_CHECKSUM") {
             let named = [("md5", Checksum::Md5), ("sha256", Checksum::Sha256)];
-            let asked: BTreeSet<Checksum> =
-                named.into_iter().filter(|(name, _)| checksum == "1" || checksum.contains(name)).map(|(_, c)| c).collect();
+            let asked: BTreeSet<Checksum> = named
+                .into_iter()
+                .filter(|(name, _)| checksum == "1" || checksum.contains(name))
+                .map(|(_, c)| c)
+                .collect();
             request.checksums.extend(asked);
         }
         match text("DIB_BLOCK_DEVICE_CONFIG") {

@@ -41,7 +41,11 @@ pub(crate) const INTERFACES: [Interface; 10] = [
         capabilities: &[C::TargetRead, C::TargetWrite, C::TargetWritePrivileged],
         link: link!(target_fs),
     },
-    Interface { name: "packages", capabilities: &[C::PackagesInstall, C::PackagesRemove], link: link!(packages) },
+    Interface {
+        name: "packages",
+        capabilities: &[C::PackagesInstall, C::PackagesRemove],
+        link: link!(packages),
+    },
     Interface { name: "services", capabilities: &[C::ServiceSet], link: link!(services) },
     Interface { name: "users", capabilities: &[C::UserAdd, C::UserPrivileged], link: link!(users) },
     Interface { name: "exec", capabilities: &[C::TargetExec], link: link!(exec) },

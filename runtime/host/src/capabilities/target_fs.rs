@@ -2,7 +2,7 @@
 
 use dibw_policy::Operation;
 
-use crate::bindings::dibw::element::target_fs::{Host, Stat};
+use crate::bindings::dibw::element::target_fs::{FileStat, Host};
 use crate::bindings::dibw::element::types::Error;
 use crate::gate::{Answer, Halt, State};
 use crate::lent::Follow;
@@ -21,10 +21,14 @@ impl Host for State {
 
     fn write(&mut self, path: String, contents: Vec<u8>, mode: u32) -> Answer<()> {
         self.answer(|state| {
-            let path = state.permit_path(&path, Follow::Parents, |path| Operation::WriteFile { path, mode })?;
+            let path =
+                state.permit_path(&path, Follow::Parents, |path| Operation::WriteFile { path, mode })?;
             if contents.len() > state.limits.file_bytes {
                 let most = Size(state.limits.file_bytes);
-                return Err(Halt::Guest(Error::Limit(format!("{path}: {} bytes are more than {most}", contents.len()))));
+                return Err(Halt::Guest(Error::Limit(format!(
+                    "{path}: {} bytes are more than {most}",
+                    contents.len()
+                ))));
             }
             Ok(state.lent.write_file(&path, &contents, mode)?)
         })
@@ -32,7 +36,8 @@ impl Host for State {
 
     fn make_dir(&mut self, path: String, mode: u32) -> Answer<()> {
         self.answer(|state| {
-            let path = state.permit_path(&path, Follow::Parents, |path| Operation::MakeDirectory { path, mode })?;
+            let path =
+                state.permit_path(&path, Follow::Parents, |path| Operation::MakeDirectory { path, mode })?;
             Ok(state.lent.make_directory(&path, mode)?)
         })
     }
@@ -52,11 +57,17 @@ impl Host for State {
         })
     }
 
-    fn stat(&mut self, path: String) -> Answer<Option<Stat>> {
+    fn stat(&mut self, path: String) -> Answer<Option<FileStat>> {
         self.answer(|state| {
             let path = state.permit_path(&path, Follow::Parents, |path| Operation::Stat { path })?;
             let found = state.lent.stat(&path)?;
-            Ok(found.map(|s| Stat { kind: s.kind.to_owned(), mode: s.mode, uid: s.uid, gid: s.gid, size: s.size }))
+            Ok(found.map(|s| FileStat {
+                kind: s.kind.to_owned(),
+                mode: s.mode,
+                uid: s.uid,
+                gid: s.gid,
+                size: s.size,
+            }))
         })
     }
 
@@ -105,7 +116,8 @@ impl Host for State {
 
     fn set_owner(&mut self, path: String, uid: u32, gid: u32) -> Answer<()> {
         self.answer(|state| {
-            let path = state.permit_path(&path, Follow::Parents, |path| Operation::SetOwner { path, uid, gid })?;
+            let path =
+                state.permit_path(&path, Follow::Parents, |path| Operation::SetOwner { path, uid, gid })?;
             Ok(state.lent.set_owner(&path, uid, gid)?)
         })
     }

@@ -65,7 +65,9 @@ impl Host for State {
 fn check_field(what: &str, text: &str) -> Result<(), Halt> {
     if text.contains(':') || text.chars().any(char::is_control) {
         let shown = dibw_policy::subject::escape(text);
-        return Err(Halt::Guest(Error::Invalid(format!("{what} `{shown}` contains `:` or control characters"))));
+        return Err(Halt::Guest(Error::Invalid(format!(
+            "{what} `{shown}` contains `:` or control characters"
+        ))));
     }
     Ok(())
 }

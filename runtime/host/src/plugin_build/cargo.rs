@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::TARGET;
 use super::toolchain::Toolchain;
+use super::{CompilerOutput, TARGET};
 
 /// Lines of the compiler's output that an error carries: a few whole diagnostics.
 const TAIL: usize = 80;
@@ -90,6 +90,8 @@ pub struct Flags {
     pub sysroot: Option<PathBuf>,
     /// Directories and what stands for them in the component.
     pub remap: Vec<(PathBuf, String)>,
+    /// For a library that is linked with LTO later, by another call of cargo.
+    pub bitcode: bool,
 }
 
 /// What a module is called and where cargo put it.
@@ -101,9 +103,12 @@ pub type Modules = BTreeMap<String, PathBuf>;
 /// cargo fails, as it does for a broken `Cargo.toml`.
 pub fn metadata(toolchain: &Toolchain, manifest: &Path) -> Result<Workspace> {
     let mut command = clean_command(toolchain);
-    command.args(["metadata", "--format-version", "1", "--filter-platform", TARGET, "--manifest-path"]).arg(manifest);
+    command
+        .args(["metadata", "--format-version", "1", "--filter-platform", TARGET, "--manifest-path"])
+        .arg(manifest);
     let text = run_captured(&mut command)?;
-    serde_json::from_slice(&text).with_context(|| format!("reading what `cargo metadata` says of {}", manifest.display()))
+    serde_json::from_slice(&text)
+        .with_context(|| format!("reading what `cargo metadata` says of {}", manifest.display()))
 }
 
 /// Compiles `plugins`.
@@ -115,10 +120,18 @@ pub fn compile(
     workspace: &Workspace,
     plugins: &[&Package],
     flags: &Flags,
-    compiler_output: Stdio,
+    output: CompilerOutput,
 ) -> Result<Modules> {
     let mut command = clean_command(toolchain);
-    command.args(["build", "--profile", "plugin", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+    command.args([
+        "build",
+        "--profile",
+        "plugin",
+        "--target",
+        TARGET,
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     command.arg("--manifest-path").arg(workspace.workspace_root.join("Cargo.toml"));
     command.arg("--target-dir").arg(&workspace.target_directory);
     for setting in PROFILE {
@@ -128,13 +141,18 @@ pub fn compile(
         command.args(["-p", &plugin.id]);
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(flags));
-    command.stderr(compiler_output);
+    command.stderr(match output {
+        CompilerOutput::Shown => Stdio::inherit(),
+        CompilerOutput::OnFailure => Stdio::piped(),
+    });
     let messages = run_captured(&mut command)?;
     let mut modules = Modules::new();
     for message in messages.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let artifact: Artifact = serde_json::from_slice(message).context("reading cargo's messages")?;
         let Some(plugin) = plugins.iter().find(|plugin| plugin.id == artifact.package_id) else { continue };
-        if let Some(module) = artifact.filenames.into_iter().find(|path| path.extension().is_some_and(|end| end == "wasm")) {
+        if let Some(module) =
+            artifact.filenames.into_iter().find(|path| path.extension().is_some_and(|end| end == "wasm"))
+        {
             modules.insert(plugin.name.clone(), module);
         }
     }
@@ -150,11 +168,12 @@ struct Artifact {
     filenames: Vec<PathBuf>,
 }
 
-/// Separated by 0x1f, so that paths may hold spaces.
-fn rustflags(flags: &Flags) -> String {
+/// For `CARGO_ENCODED_RUSTFLAGS`: separated by 0x1f, so that paths may hold spaces.
+pub fn rustflags(flags: &Flags) -> String {
     let sysroot = flags.sysroot.iter().map(|path| format!("--sysroot={}", path.display()));
     let remap = flags.remap.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-    sysroot.chain(remap).collect::<Vec<_>>().join("\u{1f}")
+    let bitcode = flags.bitcode.then(|| "-Cembed-bitcode=yes".to_owned());
+    sysroot.chain(remap).chain(bitcode).collect::<Vec<_>>().join("\u{1f}")
 }
 
 /// The toolchain's cargo, in an environment where nothing leads it elsewhere.
@@ -164,6 +183,7 @@ pub fn clean_command(toolchain: &Toolchain) -> Command {
         command.env_remove(name);
     }
     command.env("RUSTC", &toolchain.rustc).env("CARGO_TERM_COLOR", "never");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(linker) = &toolchain.linker {
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     }
@@ -175,15 +195,15 @@ pub fn clean_command(toolchain: &Toolchain) -> Command {
 /// # Errors
 /// A status other than 0, with the command line and the end of what it wrote.
 pub fn run_captured(command: &mut Command) -> Result<Vec<u8>> {
-    let line = || format!("{command:?}");
-    let shown = line();
-    let output = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let output = output.and_then(std::process::Child::wait_with_output).with_context(|| format!("running {shown}"))?;
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let output =
+        command.spawn().and_then(Child::wait_with_output).with_context(|| format!("running `{line}`"))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = stderr.lines().collect();
     let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-    bail!("{shown} ended with {}\n{tail}", output.status)
+    bail!("`{line}` ended with {}\n{tail}", output.status)
 }

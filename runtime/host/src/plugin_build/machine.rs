@@ -42,6 +42,11 @@ impl Machine {
         }
     }
 
+    /// The directory of downloaded crates, and what stands for it in components.
+    pub(super) fn registry_remap(&self) -> Option<(PathBuf, String)> {
+        Some((self.cargo_home.as_ref()?.join("registry/src"), "registry".to_owned()))
+    }
+
     /// Every file called `name` in a directory of `PATH`.
     pub(super) fn programs<'a>(&'a self, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
         self.path.iter().map(move |directory| directory.join(name)).filter(|path| is_program(path))
@@ -65,8 +70,14 @@ mod tests {
             (false, &[], "/var/cache/dibw"),
         ];
         for (is_root, variables, expected) in cases {
-            let get = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
-            assert_eq!(Machine::from_environment(is_root, get).cache, PathBuf::from(expected), "{variables:?}");
+            let get = |name: &str| {
+                variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+            };
+            assert_eq!(
+                Machine::from_environment(is_root, get).cache,
+                PathBuf::from(expected),
+                "{variables:?}"
+            );
         }
     }
 }

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::TARGET;
-use super::cargo::clean_command;
+use super::cargo::{Flags, clean_command, run_captured, rustflags};
+use super::machine::Machine;
 use super::toolchain::Toolchain;
 
 /// Changed when the way of building changes, so that an old library is not used.
 const RECIPE: &str = "build-std 1";
-
-/// LTO needs the bitcode. The library is optimised for size as the plugins are.
-const FLAGS: &str = "-Cembed-bitcode=yes";
 
 /// An empty crate: no crate of anyone's gets among the library's files.
 const SEED_MANIFEST: &str = "[package]\nname = \"dibw-seed\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
@@ -25,8 +23,11 @@ const SEED_MANIFEST: &str = "[package]\nname = \"dibw-seed\"\nversion = \"0.0.0\
 ///
 /// # Errors
 /// The cache cannot be written, or the library does not build.
-pub fn seeded(toolchain: &Toolchain, cache: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    let name = format!("sysroot-{:016x}", fingerprint(&[&toolchain.version, RECIPE, FLAGS, SEED_MANIFEST]));
+pub fn seeded(toolchain: &Toolchain, machine: &Machine, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let cache = &machine.cache;
+    let flags = Flags { sysroot: None, remap: machine.registry_remap().into_iter().collect(), bitcode: true };
+    let flags = rustflags(&flags);
+    let name = format!("sysroot-{:016x}", fingerprint(&[&toolchain.version, RECIPE, &flags, SEED_MANIFEST]));
     let ready = cache.join(&name);
     if ready.is_dir() {
         return Ok(ready);
@@ -41,14 +42,16 @@ pub fn seeded(toolchain: &Toolchain, cache: &Path, say: &mut dyn FnMut(&str)) ->
     say("building the standard library for wasm, once (1 to 2 minutes)");
     let work = cache.join(format!("{name}.partial"));
     remove_leftover(&work)?;
-    build(toolchain, &work).with_context(|| format!("building the standard library with {toolchain}"))?;
+    build(toolchain, &flags, &work)
+        .with_context(|| format!("building the standard library with {toolchain}"))?;
     // Renamed only when whole, so that a killed build leaves nothing that looks ready.
-    fs::rename(work.join("sysroot"), &ready).with_context(|| format!("moving the library to {}", ready.display()))?;
+    fs::rename(work.join("sysroot"), &ready)
+        .with_context(|| format!("moving the library to {}", ready.display()))?;
     remove_leftover(&work)?;
     Ok(ready)
 }
 
-fn build(toolchain: &Toolchain, work: &Path) -> Result<()> {
+fn build(toolchain: &Toolchain, flags: &str, work: &Path) -> Result<()> {
     write(&work.join("Cargo.toml"), SEED_MANIFEST)?;
     write(&work.join("src/lib.rs"), "#![no_std]\n")?;
     let mut command = clean_command(toolchain);
@@ -58,8 +61,8 @@ fn build(toolchain: &Toolchain, work: &Path) -> Result<()> {
         .arg("--target-dir")
         .arg(work.join("target"))
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS);
-    super::cargo::run_captured(&mut command)?;
+        .env("CARGO_ENCODED_RUSTFLAGS", flags);
+    run_captured(&mut command)?;
     let library = work.join("sysroot/lib/rustlib").join(TARGET).join("lib");
     fs::create_dir_all(&library).with_context(|| format!("making {}", library.display()))?;
     let built = work.join("target").join(TARGET).join("release/deps");

@@ -12,7 +12,8 @@ use super::machine::{Machine, is_program};
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// What makes it work on Debian and Ubuntu.
-pub const APT_COMMAND: &str = "apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src lld";
+pub const APT_COMMAND: &str =
+    "apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src lld";
 
 /// What makes it work where rustup is used.
 pub const RUSTUP_COMMAND: &str = "rustup target add wasm32-unknown-unknown";
@@ -112,7 +113,11 @@ fn candidates(machine: &Machine) -> Vec<PathBuf> {
 }
 
 /// None when the same compiler was seen before under another name.
-fn examine(candidate: &Path, machine: &Machine, seen: &mut Vec<PathBuf>) -> Result<Option<Toolchain>, String> {
+fn examine(
+    candidate: &Path,
+    machine: &Machine,
+    seen: &mut Vec<PathBuf>,
+) -> Result<Option<Toolchain>, String> {
     let sysroot = PathBuf::from(ask(candidate, &["--print", "sysroot"])?.trim());
     let own = sysroot.join("bin/rustc");
     let rustc = if is_program(&own) { own } else { candidate.to_owned() };
@@ -162,7 +167,8 @@ fn linker(sysroot: &Path, host: &str, machine: &Machine) -> Result<Option<PathBu
 }
 
 fn ask(rustc: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(rustc).args(arguments).output().map_err(|error| format!("cannot be run: {error}"))?;
+    let output =
+        Command::new(rustc).args(arguments).output().map_err(|error| format!("cannot be run: {error}"))?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
         return Err(format!("does not work: {}", why.lines().last().unwrap_or_default()));
@@ -182,14 +188,18 @@ mod tests {
 
     #[test]
     fn releases_compare_as_numbers() {
-        for (release, number) in [("1.95", (1, 95)), ("1.96.0", (1, 96)), ("1.100.0-nightly", (1, 100)), ("", (0, 0))] {
+        for (release, number) in
+            [("1.95", (1, 95)), ("1.96.0", (1, 96)), ("1.100.0-nightly", (1, 100)), ("", (0, 0))]
+        {
             assert_eq!(release_number(release), number, "{release}");
         }
     }
 
     #[test]
     fn the_error_gives_both_commands_and_every_reason() {
-        let none = NoToolchain { tried: vec![("/usr/bin/rustc".into(), "is 1.63.0; 1.95 or newer is needed".into())] };
+        let none = NoToolchain {
+            tried: vec![("/usr/bin/rustc".into(), "is 1.63.0; 1.95 or newer is needed".into())],
+        };
         assert_eq!(
             none.to_string(),
             "no Rust compiler for wasm32-unknown-unknown was found\n  \

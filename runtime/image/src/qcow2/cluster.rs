@@ -45,11 +45,17 @@ enum Compressor {
 
 impl Encoder {
     /// An encoder of the first `raw_bytes` bytes of `raw`.
-    pub(super) fn new(raw: File, raw_bytes: u64, cluster_size: u64, compression: Compression) -> Result<Self> {
+    pub(super) fn new(
+        raw: File,
+        raw_bytes: u64,
+        cluster_size: u64,
+        compression: Compression,
+    ) -> Result<Self> {
         let compressor = match compression {
             Compression::None => Compressor::None,
             Compression::Zlib { level } => {
-                let level = i32::try_from(level).ok().and_then(|level| libdeflater::CompressionLvl::new(level).ok());
+                let level =
+                    i32::try_from(level).ok().and_then(|level| libdeflater::CompressionLvl::new(level).ok());
                 Compressor::Deflate(libdeflater::Compressor::new(level.context("no such zlib level")?))
             }
             Compression::Zstd { level } => {
@@ -57,7 +63,14 @@ impl Encoder {
             }
         };
         let cluster_size = usize::try_from(cluster_size).context("the cluster size is too large")?;
-        Ok(Encoder { raw, raw_bytes, cluster_size, read: Vec::new(), room: vec![0; cluster_size - 1], compressor })
+        Ok(Encoder {
+            raw,
+            raw_bytes,
+            cluster_size,
+            read: Vec::new(),
+            room: vec![0; cluster_size - 1],
+            compressor,
+        })
     }
 
     /// The clusters of `batch` that are not all zeros, with their numbers.
@@ -141,8 +154,10 @@ mod tests {
             file.write_all_at(&[5; 10], 2 * 65_536).expect("write");
             let mut encoder = Encoder::new(file, 2 * 65_536 + 10, 65_536, compression).expect("encoder");
             let clusters = encoder.encode(Batch { first: 0, count: 3 }).expect("encode");
-            let kinds: Vec<_> =
-                clusters.iter().map(|(number, cluster)| (*number, matches!(cluster, Cluster::Plain(_)))).collect();
+            let kinds: Vec<_> = clusters
+                .iter()
+                .map(|(number, cluster)| (*number, matches!(cluster, Cluster::Plain(_))))
+                .collect();
             assert_eq!(kinds, [(0, true), (2, false)]);
         }
     }

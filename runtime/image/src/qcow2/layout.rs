@@ -205,8 +205,7 @@ impl<'out> Layout<'out> {
 
     fn write_l1(&mut self) -> Result<u64> {
         let bytes = big_endian(&self.l1);
-        // An image of no size has an empty table, which still needs a valid place.
-        let clusters = (bytes.len() as u64).div_ceil(self.cluster_size()).max(1);
+        let clusters = (bytes.len() as u64).div_ceil(self.cluster_size());
         let offset = self.allocate(clusters as usize);
         self.write(offset, &bytes, "L1 table")?;
         Ok(offset)

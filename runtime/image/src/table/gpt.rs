@@ -104,7 +104,10 @@ fn check(table: &GptTable) -> Result<()> {
         }
         let units = partition.name.encode_utf16().count();
         if units > NAME_UNITS {
-            bail!("the name '{}' of partition {number} has {units} UTF-16 units; a GPT has room for {NAME_UNITS}", partition.name);
+            bail!(
+                "the name '{}' of partition {number} has {units} UTF-16 units; a GPT has room for {NAME_UNITS}",
+                partition.name
+            );
         }
         if partition.type_guid.is_nil() {
             bail!("partition {number} has the type GUID that means unused");
@@ -235,7 +238,10 @@ mod tests {
             (vec![partition(1, 2048, 20_447)], "partition 1 ends at sector 20447, beyond 20446"),
             (vec![partition(1, 0, u64::MAX)], "partition 1 starts at sector 0"),
             (vec![partition(1, 34, u64::MAX)], "beyond 20446"),
-            (vec![partition(2, 2048, 4095), partition(1, 4095, 6000)], "partition 2 and partition 1 overlap at sector 4095"),
+            (
+                vec![partition(2, 2048, 4095), partition(1, 4095, 6000)],
+                "partition 2 and partition 1 overlap at sector 4095",
+            ),
         ] {
             let mut disk = Cursor::new(Vec::new());
             let error = write(&mut disk, &table(partitions)).expect_err(expected).to_string();
@@ -246,7 +252,9 @@ mod tests {
 
     #[test]
     fn a_full_table_is_written() {
-        let partitions = (1..=128).map(|number| partition(number, 2048 + u64::from(number), 2048 + u64::from(number))).collect();
+        let partitions = (1..=128)
+            .map(|number| partition(number, 2048 + u64::from(number), 2048 + u64::from(number)))
+            .collect();
         let mut disk = Cursor::new(Vec::new());
         write(&mut disk, &table(partitions)).expect("write");
         let bytes = disk.into_inner();

@@ -101,7 +101,9 @@ fn check(table: &MbrTable) -> Result<()> {
     check_sector_size(table.sector_size)?;
     let slots = table.primaries.len() + usize::from(table.extended.is_some());
     if slots > 4 {
-        bail!("an MBR partition table has four slots, but {slots} are needed (an extended partition takes one)");
+        bail!(
+            "an MBR partition table has four slots, but {slots} are needed (an extended partition takes one)"
+        );
     }
     let mut areas = Vec::new();
     for (index, primary) in table.primaries.iter().enumerate() {
@@ -191,7 +193,9 @@ fn fill_record(record: &mut [u8], entries: &[[u8; 16]]) {
 fn entry(bootable: bool, kind: u8, start: u64, sectors: u64, base: u64) -> Result<[u8; 16]> {
     let narrow = |value: u64, what: &str| {
         u32::try_from(value).map_err(|_| {
-            anyhow!("{what} {value} does not fit the 32 bits of an MBR partition table; use GPT for this disk")
+            anyhow!(
+                "{what} {value} does not fit the 32 bits of an MBR partition table; use GPT for this disk"
+            )
         })
     };
     let mut bytes = [0; 16];
@@ -210,8 +214,7 @@ fn entry(bootable: bool, kind: u8, start: u64, sectors: u64, base: u64) -> Resul
 pub(super) fn chs(sector: u64) -> [u8; 3] {
     const HEADS: u64 = 255;
     const TRACK: u64 = 63;
-    let (cylinder, head, in_track) =
-        (sector / (HEADS * TRACK), sector / TRACK % HEADS, sector % TRACK + 1);
+    let (cylinder, head, in_track) = (sector / (HEADS * TRACK), sector / TRACK % HEADS, sector % TRACK + 1);
     if cylinder > 1023 {
         return [254, 0xff, 0xff];
     }
@@ -275,16 +278,31 @@ mod tests {
     fn what_cannot_be_is_refused_before_anything_is_written() {
         let extended = |logicals| Some(Extended { start: 4096, sectors: 8192, logicals });
         for (table, expected) in [
-            (table(vec![primary(2048, 10); 5], None), "an MBR partition table has four slots, but 5 are needed"),
-            (table(vec![primary(2048, 100), primary(2100, 5)], None), "partition 1 and partition 2 overlap at sector 2100"),
+            (
+                table(vec![primary(2048, 10); 5], None),
+                "an MBR partition table has four slots, but 5 are needed",
+            ),
+            (
+                table(vec![primary(2048, 100), primary(2100, 5)], None),
+                "partition 1 and partition 2 overlap at sector 2100",
+            ),
             (table(vec![primary(2048, 20_480)], None), "partition 1 ends at sector 22527, beyond 20479"),
             (table(vec![primary(2048, u64::MAX)], None), "partition 1 ends at sector"),
             (table(vec![primary(0, 10)], None), "partition 1 starts at sector 0, before 1"),
             (table(vec![primary(10, 0)], None), "partition 1 is empty"),
-            (table(vec![primary(4000, 97)], extended(vec![])), "partition 1 and the extended partition overlap"),
-            (table(vec![], extended(vec![logical(5000, 5001, 1)])), "the first extended boot record must be at sector 4096"),
+            (
+                table(vec![primary(4000, 97)], extended(vec![])),
+                "partition 1 and the extended partition overlap",
+            ),
+            (
+                table(vec![], extended(vec![logical(5000, 5001, 1)])),
+                "the first extended boot record must be at sector 4096",
+            ),
             (table(vec![], extended(vec![logical(4096, 4096, 1)])), "must lie before the partition"),
-            (table(vec![], extended(vec![logical(4096, 5000, 8000)])), "partition 5 ends at sector 12999, beyond 12287"),
+            (
+                table(vec![], extended(vec![logical(4096, 5000, 8000)])),
+                "partition 5 ends at sector 12999, beyond 12287",
+            ),
             (
                 table(vec![], extended(vec![logical(4096, 5000, 100), logical(5050, 6000, 1)])),
                 "partition 5 and the extended boot record of partition 6 overlap",

@@ -90,11 +90,8 @@ impl Entry {
         let mut records = Vec::new();
         let long_path = self.path.len() > NAME_LENGTH;
         let long_link = self.link.len() > NAME_LENGTH;
-        let binary = |long: bool, bytes: &[u8]| long && std::str::from_utf8(bytes).is_err();
-        if binary(long_path, &self.path) || binary(long_link, &self.link) {
-            // PAX strings are UTF-8 unless this says they are not.
-            record(&mut records, b"hdrcharset", b"BINARY");
-        }
+        // Names go out as the bytes they are, as GNU tar does it: it warns about the `hdrcharset` record that would
+        // announce other bytes than UTF-8.
         if long_path {
             record(&mut records, b"path", &self.path);
         }
@@ -249,9 +246,7 @@ mod tests {
         large.attributes = vec![(b"user.a=b%".to_vec(), vec![0, b'\n', 0xfe])];
         let records = large.records();
         let shown = String::from_utf8_lossy(&records);
-        for expected in
-            ["hdrcharset=BINARY\n", " uid=3000000000\n", " size=1099511627776\n", " mtime=-5\n", "user.a%3Db%25=\0\n"]
-        {
+        for expected in [" uid=3000000000\n", " size=1099511627776\n", " mtime=-5\n", "user.a%3Db%25=\0\n"] {
             assert!(shown.contains(expected), "{shown:?}");
         }
         assert!(!shown.contains("gid="));

@@ -5,7 +5,8 @@ use dibw_policy::yaml::Spot;
 
 use super::device::{Device, Devices};
 use super::filesystems::{
-    FilesystemDraft, FstabDraft, FstabEntry, Mount, MountDraft, is_mount_point, read_filesystem, read_fstab, read_mount,
+    FilesystemDraft, FstabDraft, FstabEntry, Mount, MountDraft, is_mount_point, read_filesystem, read_fstab,
+    read_mount,
 };
 use super::flatten::{FlatNode, Plugin, flatten_into};
 use super::graph::{self, GraphNode, NodeKind};
@@ -44,11 +45,19 @@ pub(super) fn layout(text: &str, parameters: &LayoutParameters<'_>) -> Result<La
 }
 
 impl Draft {
-    fn read(&mut self, node: &FlatNode, position: usize, parameters: &LayoutParameters<'_>, source: &mut Source<'_>) {
+    fn read(
+        &mut self,
+        node: &FlatNode,
+        position: usize,
+        parameters: &LayoutParameters<'_>,
+        source: &mut Source<'_>,
+    ) {
         let seed = parameters.seed;
+        let name = node.fields().get("name");
         match node.plugin {
             Plugin::LocalLoop => {
-                if let Some(image) = read_image(node, parameters.sector_size, source) {
+                let read = read_image(node, parameters.sector_size, source);
+                if let Some(image) = source.keep(name, read) {
                     self.nodes.push(GraphNode::new(NodeKind::Image, &image.name, node.spot, None));
                     self.images.push(image);
                 }
@@ -59,21 +68,27 @@ impl Draft {
                     self.tables.push((base, table, node.spot));
                 }
             }
-            Plugin::Lvm => self.lvm.extend(volumes::read(node, &mut self.nodes, source)),
+            Plugin::Lvm => {
+                let read = volumes::read(node, &mut self.nodes, source);
+                self.lvm.extend(source.keep(name, read));
+            }
             Plugin::Mkfs => {
-                if let Some(draft) = read_filesystem(node, seed, source) {
+                let read = read_filesystem(node, seed, source);
+                if let Some(draft) = source.keep(name, read) {
                     self.add(NodeKind::Filesystem, &draft.name, &draft.base, node);
                     self.filesystems.push(draft);
                 }
             }
             Plugin::Mount => {
-                if let Some(draft) = read_mount(node, position, source) {
+                let read = read_mount(node, position, source);
+                if let Some(draft) = source.keep(name, read) {
                     self.add(NodeKind::Mount, &draft.name, &draft.base, node);
                     self.mounts.push(draft);
                 }
             }
             Plugin::Fstab => {
-                if let Some(draft) = read_fstab(node, source) {
+                let read = read_fstab(node, source);
+                if let Some(draft) = source.keep(name, read) {
                     self.add(NodeKind::Fstab, &draft.name, &draft.base, node);
                     self.fstab.push(draft);
                 }
@@ -120,7 +135,10 @@ impl Draft {
             if before.mount_point == *path {
                 let (first, second) =
                     if before.position < mount.position { (before, mount) } else { (mount, before) };
-                let message = format!("Mount point [{path}] specified more than once (first in line {})", first.spot.line);
+                let message = format!(
+                    "Mount point [{path}] specified more than once (first in line {})",
+                    first.spot.line
+                );
                 source.fault(second.spot, message);
             }
             if let Some(node) = self.nodes.iter_mut().find(|node| node.name == mount.name) {
@@ -138,12 +156,14 @@ impl Draft {
         for image in &images {
             devices.insert(Device::Image { image: image.name.clone() });
             for partition in image.table.iter().flat_map(|table| &table.partitions) {
-                let (image, partition, number) = (image.name.clone(), partition.name.clone(), partition.number);
+                let (image, partition, number) =
+                    (image.name.clone(), partition.name.clone(), partition.number);
                 devices.insert(Device::Partition { image, partition, number });
             }
         }
         for volume in self.lvm.iter().flat_map(|lvm| &lvm.logical) {
-            devices.insert(Device::LogicalVolume { group: volume.group.clone(), volume: volume.name.clone() });
+            devices
+                .insert(Device::LogicalVolume { group: volume.group.clone(), volume: volume.name.clone() });
         }
         let lvm = self.lvm.into_iter().map(|draft| draft.resolve(&devices, source)).collect();
         let (mounts, fstab) = resolve_mounts(self.mounts, self.fstab, &self.filesystems, &devices, source);
@@ -184,7 +204,10 @@ fn attach(
         }
         (Some(image), _) => image.table = Some(table),
         (None, Some(kind)) => {
-            let message = format!("a partition table can only be made on an image (local_loop): [{base}] is {}", kind.words());
+            let message = format!(
+                "a partition table can only be made on an image (local_loop): [{base}] is {}",
+                kind.words()
+            );
             source.fault(spot, message);
         }
         (None, None) if table.partitions.is_empty() => {
@@ -205,7 +228,12 @@ fn resolve_mounts(
         if let Some(kind) = devices.kind(&entry.base)
             && kind != NodeKind::Mount
         {
-            let message = format!("the fstab entry [{}] needs a mount as base: [{}] is {}", entry.name, entry.base, kind.words());
+            let message = format!(
+                "the fstab entry [{}] needs a mount as base: [{}] is {}",
+                entry.name,
+                entry.base,
+                kind.words()
+            );
             source.fault(entry.spot, message);
         }
         let first = fstab.iter().find(|other| other.base == entry.base).map(|first| &first.name);
@@ -218,14 +246,17 @@ fn resolve_mounts(
         let MountDraft { name, base, mount_point, position, spot } = mount;
         let Some(filesystem) = filesystems.iter().find(|filesystem| filesystem.name == base) else {
             if let Some(kind) = devices.kind(&base) {
-                let message = format!("the mount [{name}] needs a file system as base: [{base}] is {}", kind.words());
+                let message =
+                    format!("the mount [{name}] needs a file system as base: [{base}] is {}", kind.words());
                 source.fault(spot, message);
             }
             continue;
         };
         let is_swap = filesystem.fstype == "swap";
         if !is_swap && !is_mount_point(&mount_point) {
-            let message = format!("[{mount_point}] is no mount point: an absolute path without `.`, `..` or empty parts");
+            let message = format!(
+                "[{mount_point}] is no mount point: an absolute path without `.`, `..` or empty parts"
+            );
             source.fault(spot, message);
         }
         let mount_point = if is_swap { String::from("none") } else { mount_point };

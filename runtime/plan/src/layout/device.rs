@@ -82,7 +82,13 @@ impl Devices {
 
     /// The device that is the base of `user`. A fault when the base is something else; nothing when it does not exist, for the graph
     /// has said so.
-    pub(super) fn resolve(&self, base: &str, user: &str, spot: Spot, source: &mut Source<'_>) -> Option<Device> {
+    pub(super) fn resolve(
+        &self,
+        base: &str,
+        user: &str,
+        spot: Spot,
+        source: &mut Source<'_>,
+    ) -> Option<Device> {
         if let Some(device) = self.devices.get(base) {
             return Some(device.clone());
         }

@@ -134,14 +134,19 @@ pub(super) struct FstabDraft {
     pub(super) spot: Spot,
 }
 
-pub(super) fn read_filesystem(node: &FlatNode, seed: &[u8], source: &mut Source<'_>) -> Option<FilesystemDraft> {
+pub(super) fn read_filesystem(
+    node: &FlatNode,
+    seed: &[u8],
+    source: &mut Source<'_>,
+) -> Option<FilesystemDraft> {
     let fields = node.fields();
     source.expect_keys(fields, &["name", "base", "type", "label", "opts", "uuid"]);
     let base = source.required(fields, "base", "Mkfs config needs [base]");
     let fstype = source.required(fields, "type", "Mkfs config needs [type]");
     let name = source.text(fields, "name")?;
     let fstype = fstype?;
-    if fstype.is_empty() || !fstype.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+    if fstype.is_empty() || !fstype.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
         source.fault(fields.spot_of("type"), format!("[{fstype}] is no type of a file system"));
         return None;
     }
@@ -157,19 +162,22 @@ pub(super) fn read_filesystem(node: &FlatNode, seed: &[u8], source: &mut Source<
             "set a shorter `label:`",
         ),
         Some(_) => {}
-        None => source.warn(label_spot, format_args!("the longest label of a [{fstype}] file system is not known")),
+        None => source
+            .warn(label_spot, format_args!("the longest label of a [{fstype}] file system is not known")),
     }
     if label.contains(['\0', '\n', '/']) || label.starts_with('-') {
         source.fault(label_spot, format!("the label [{}] can't be used in an fstab", label.escape_debug()));
     }
     let configured = source.text(fields, "uuid");
     if configured.is_some() && !TYPES_WITH_UUID.contains(&fstype.as_str()) {
-        source.warn(fields.spot_of("uuid"), format_args!("the UUID of a [{fstype}] file system can't be set"));
+        source
+            .warn(fields.spot_of("uuid"), format_args!("the UUID of a [{fstype}] file system can't be set"));
     }
     let uuid = configured.unwrap_or_else(|| derive_uuid(seed, &format!("filesystem {name}")));
     let opts = source.text(fields, "opts").unwrap_or_default();
     // Any white space separates: diskimage-builder made an empty argument of a second blank.
-    let opts = if fstype == "swap" { Vec::new() } else { opts.split_whitespace().map(str::to_owned).collect() };
+    let opts =
+        if fstype == "swap" { Vec::new() } else { opts.split_whitespace().map(str::to_owned).collect() };
     Some(FilesystemDraft { name, base: base?, fstype, label, uuid, opts, spot: node.spot, label_spot })
 }
 

@@ -70,6 +70,9 @@ impl FlatNode {
     }
 }
 
+/// Far beyond any disk; keeps work on names that are searched for among each other short.
+const MOST_NODES: usize = 2000;
+
 /// Reads and flattens a configuration and merges the defaults of the root file system.
 ///
 /// # Errors
@@ -90,7 +93,8 @@ pub(super) fn flatten_into(text: &str, root: &RootDefaults, source: &mut Source<
         }
     };
     let Some(items) = document.as_sequence() else {
-        source.fault(document.spot, format!("a block device configuration is a list, not {}", document.kind()));
+        source
+            .fault(document.spot, format!("a block device configuration is a list, not {}", document.kind()));
         return flat;
     };
     if items.is_empty() {
@@ -98,6 +102,13 @@ pub(super) fn flatten_into(text: &str, root: &RootDefaults, source: &mut Source<
     }
     for item in items {
         top_level(item, source, &mut flat);
+    }
+    if flat.len() > MOST_NODES {
+        source.fault(
+            document.spot,
+            format!("{} entries are more than a layout may have: {MOST_NODES}", flat.len()),
+        );
+        flat.clear();
     }
     for node in &mut flat {
         merge_root_defaults(node, root);
@@ -117,7 +128,10 @@ fn top_level(item: &Node, source: &mut Source<'_>, flat: &mut Vec<FlatNode>) {
             let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
             return source.fault_with_hint(
                 item.spot,
-                format!("Config entry top-level should be a single dict: this one has the keys {}", keys.join(", ")),
+                format!(
+                    "Config entry top-level should be a single dict: this one has the keys {}",
+                    keys.join(", ")
+                ),
                 "begin each entry with `- `",
             );
         }
@@ -211,7 +225,8 @@ fn flatten_partitions(
 
 /// The file system that is named `mkfs_root`, and no other, takes type, options and label from the user's variables.
 fn merge_root_defaults(node: &mut FlatNode, root: &RootDefaults) {
-    let is_root = node.plugin == Plugin::Mkfs && node.fields().get("name").and_then(Node::as_text) == Some("mkfs_root");
+    let is_root =
+        node.plugin == Plugin::Mkfs && node.fields().get("name").and_then(Node::as_text) == Some("mkfs_root");
     if !is_root {
         return;
     }

@@ -75,36 +75,40 @@ impl Image {
     /// Places the partitions. `image_size` (bytes) counts when the configuration gives no size. `None` when the image has no table.
     ///
     /// # Errors
-    /// A partition that has no room: it is named, with what it needs and what there is.
+    /// A partition that has no room: it is named, with what it needs, what there is and what would do.
     pub fn resolve_geometry(&self, image_size: u64) -> Result<Option<Geometry>, Faults> {
         let Some(table) = &self.table else { return Ok(None) };
-        let image_size = self.size.unwrap_or(image_size);
-        let disk = Disk { image: self, table, size: image_size };
-        let (partitions, extended) = match &table.label {
-            TableLabel::Mbr { .. } => disk.place_mbr()?,
-            TableLabel::Gpt { .. } => (disk.place_gpt()?, None),
-        };
-        Ok(Some(Geometry {
-            image: self.name.clone(),
-            image_size,
-            sector_size: self.sector_size,
-            label: table.label.clone(),
-            partitions,
-            extended,
-        }))
+        let size = self.size.unwrap_or(image_size);
+        Disk { image: self, table, size }.place().map(Some).map_err(|fault| {
+            let least = || {
+                format!("an image of at least {} is needed for this layout", for_people(self.minimum_size()))
+            };
+            let fault = if fault.hint.is_none() { fault.hint(least()) } else { fault };
+            fault.into()
+        })
     }
 
-    /// The least size, in bytes, that all partitions of fixed size fit into, with 1 MiB or one alignment for each share. 0 without a table.
+    /// The least size in bytes, a whole number of MiB, at which every partition has room; a share needs only the smallest partition its
+    /// table can hold. 0 without a table.
     pub fn minimum_size(&self) -> u64 {
         let Some(table) = &self.table else { return 0 };
-        let partitions = &table.partitions;
-        let fixed = partitions.iter().map(|partition| match (partition.size, &table.label) {
-            (SizeSpec::Bytes(bytes), TableLabel::Mbr { .. }) => round_up(bytes, table.align),
-            (SizeSpec::Bytes(bytes), TableLabel::Gpt { .. }) => (bytes / MIB).max(1) * MIB,
-            (SizeSpec::Percent(_), _) => table.align,
-        });
-        let logical = partitions.iter().filter(|partition| partition.is_logical()).count() as u64;
-        fixed.fold(table.overhead(), u64::saturating_add).saturating_add(logical * table.align)
+        let fixed = table.partitions.iter().map(|partition| partition.size.of(0));
+        let least = fixed.fold(table.overhead(), u64::saturating_add).div_ceil(MIB);
+        let fits = |mib: u64| Disk { image: self, table, size: mib * MIB }.place().is_ok();
+        // Doubling, then halving: whatever fits an image fits a larger one. 2^43 MiB are all of 64 bits.
+        let Some(enough) = (0..43)
+            .map(|shift| least.max(1) << shift)
+            .take_while(|mib| *mib < 1 << 43)
+            .find(|mib| fits(*mib))
+        else {
+            return least.saturating_mul(MIB);
+        };
+        let (mut too_small, mut enough) = (enough / 2, enough);
+        while enough - too_small > 1 {
+            let middle = too_small + (enough - too_small) / 2;
+            if fits(middle) { enough = middle } else { too_small = middle }
+        }
+        enough * MIB
     }
 }
 
@@ -125,7 +129,22 @@ struct Disk<'a> {
 }
 
 impl Disk<'_> {
-    fn place_mbr(&self) -> Result<(Vec<Placement>, Option<Extended>), Faults> {
+    fn place(&self) -> Result<Geometry, Fault> {
+        let (partitions, extended) = match &self.table.label {
+            TableLabel::Mbr { .. } => self.place_mbr()?,
+            TableLabel::Gpt { .. } => (self.place_gpt()?, None),
+        };
+        Ok(Geometry {
+            image: self.image.name.clone(),
+            image_size: self.size,
+            sector_size: self.image.sector_size,
+            label: self.table.label.clone(),
+            partitions,
+            extended,
+        })
+    }
+
+    fn place_mbr(&self) -> Result<(Vec<Placement>, Option<Extended>), Fault> {
         let sector = u64::from(self.image.sector_size);
         let end = self.size / sector * sector;
         let align = round_up(self.table.align, sector);
@@ -148,18 +167,21 @@ impl Disk<'_> {
             let reference = end.saturating_sub(here.saturating_add(align));
             let length = partition.size.of(reference) / sector * sector;
             self.check_room(partition, length, end.saturating_sub(start))?;
-            placed.push(place(partition, start, length, ebr));
+            placed.push(placement(partition, start, length, ebr));
             free = start + length;
         }
         // Both are numbers of 32 bits.
         if placed.iter().any(|placed| (placed.start + placed.length) / sector > u64::from(u32::MAX)) {
-            let message = format!("an MBR can't describe partitions beyond {}", for_people((1 << 32) * sector));
-            return Err(self.fault(message).hint("use `label: gpt`").into());
+            let message =
+                format!("an MBR can't describe partitions beyond {}", for_people((1 << 32) * sector));
+            let place = &self.image.place;
+            let fault = Fault::new(FaultKind::Layout, message).at(&place.file, place.line, place.column);
+            return Err(fault.hint("use `label: gpt`"));
         }
         Ok((placed, extended))
     }
 
-    fn place_gpt(&self) -> Result<Vec<Placement>, Faults> {
+    fn place_gpt(&self) -> Result<Vec<Placement>, Fault> {
         let mut placed = Vec::new();
         let mut start = MIB;
         // One MiB before the first partition, one after the last for the second copy of the table.
@@ -167,46 +189,40 @@ impl Disk<'_> {
         for partition in &self.table.partitions {
             let length = partition.size.of(free) / MIB * MIB;
             self.check_room(partition, length, free)?;
-            placed.push(place(partition, start, length, None));
+            placed.push(placement(partition, start, length, None));
             start += length;
             free -= length;
         }
         Ok(placed)
     }
 
-    fn check_room(&self, partition: &Partition, needed: u64, available: u64) -> Result<(), Faults> {
-        let Image { name: image, .. } = self.image;
-        let place = &partition.place;
-        let message = if needed > available {
-            format!(
-                "layout larger than the image: partition [{}] needs {}, but {} of the {} of image [{image}] are left for it",
-                partition.name,
-                for_people(needed),
-                for_people(available),
-                for_people(self.size)
-            )
-        } else if needed == 0 && matches!(partition.size, SizeSpec::Bytes(_)) {
-            format!("partition [{}] is smaller than the unit partitions are made in", partition.name)
-        } else if needed == 0 {
-            format!(
-                "layout larger than the image: nothing of the {} of image [{image}] is left for partition [{}]",
-                for_people(self.size),
-                partition.name
-            )
-        } else {
-            return Ok(());
+    fn check_room(&self, partition: &Partition, needed: u64, available: u64) -> Result<(), Fault> {
+        let (name, image, size) = (&partition.name, &self.image.name, for_people(self.size));
+        let fault = |message: String| {
+            let place = &partition.place;
+            Fault::new(FaultKind::Layout, message).at(&place.file, place.line, place.column)
         };
-        let hint = format!("an image of at least {} is needed for this layout", for_people(self.image.minimum_size()));
-        Err(Fault::new(FaultKind::Layout, message).at(&place.file, place.line, place.column).hint(hint).into())
-    }
-
-    fn fault(&self, message: String) -> Fault {
-        let place = &self.image.place;
-        Fault::new(FaultKind::Layout, message).at(&place.file, place.line, place.column)
+        if needed > available {
+            let (needed, available) = (for_people(needed), for_people(available));
+            return Err(fault(format!(
+                "layout larger than the image: partition [{name}] needs {needed}, but {available} of the {size} of image [{image}] are \
+                 left for it"
+            )));
+        }
+        match partition.size {
+            SizeSpec::Bytes(_) if needed == 0 => {
+                let message = format!("partition [{name}] is smaller than the unit partitions are made in");
+                Err(fault(message).hint("make it 1MiB or more"))
+            }
+            SizeSpec::Percent(_) if needed == 0 => Err(fault(format!(
+                "layout larger than the image: nothing of the {size} of image [{image}] is left for partition [{name}]"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
-fn place(partition: &Partition, start: u64, length: u64, ebr: Option<u64>) -> Placement {
+fn placement(partition: &Partition, start: u64, length: u64, ebr: Option<u64>) -> Placement {
     let Partition { number, name, kind, guid, bootable, .. } = partition.clone();
     Placement { number, name, kind, guid, bootable, start, length, ebr }
 }

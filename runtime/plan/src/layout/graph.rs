@@ -103,9 +103,13 @@ pub(super) fn order(nodes: &[GraphNode], source: &mut Source<'_>) -> Vec<NodeRef
             .filter(|index| waiting_for[*index] > 0)
             .map(|index| nodes[index].name.as_str())
             .collect();
-        source.fault(nodes[first].spot, format!("these stand on each other in a circle: {}", names.join(", ")));
+        source
+            .fault(nodes[first].spot, format!("these stand on each other in a circle: {}", names.join(", ")));
     }
-    ordered.into_iter().map(|index| NodeRef { kind: nodes[index].kind, name: nodes[index].name.clone() }).collect()
+    ordered
+        .into_iter()
+        .map(|index| NodeRef { kind: nodes[index].kind, name: nodes[index].name.clone() })
+        .collect()
 }
 
 /// Per node those that come after it, each once, in the order the edges are met. `None` when there are faults that make an order senseless.
@@ -123,6 +127,7 @@ fn followers(
         for (other, comes_first) in incoming.chain(outgoing) {
             let (from, to) = if comes_first { (other, &node.name) } else { (&node.name, other) };
             match index_of.get(other.as_str()) {
+                None if source.lost.contains(other) => whole = false,
                 None => {
                     whole = false;
                     source.unknown_name(node.spot, format!("Edge not defined: {from}->{to}"), other, &known);

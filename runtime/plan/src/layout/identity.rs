@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_uuids() {
-        for text in ["", "root-uuid-1234", "0123456789abcdef0123456789abcdef", "0000000g-0000-4000-8000-000000000000"] {
+        for text in
+            ["", "root-uuid-1234", "0123456789abcdef0123456789abcdef", "0000000g-0000-4000-8000-000000000000"]
+        {
             assert!(!is_uuid(text), "{text}");
         }
     }

@@ -97,12 +97,19 @@ impl Partition {
 }
 
 /// Reads a `local_loop`.
-pub(super) fn read_image(node: &FlatNode, sector_size: Option<u32>, source: &mut Source<'_>) -> Option<Image> {
+pub(super) fn read_image(
+    node: &FlatNode,
+    sector_size: Option<u32>,
+    source: &mut Source<'_>,
+) -> Option<Image> {
     let fields = node.fields();
     source.expect_keys(fields, &["name", "base", "size", "directory", "block_size"]);
     let name = source.text(fields, "name")?;
     if name.contains(['/', '\0']) || name == "." || name == ".." {
-        source.fault(fields.spot_of("name"), format!("the image name [{name}] becomes a file name: it may hold no `/`"));
+        source.fault(
+            fields.spot_of("name"),
+            format!("the image name [{name}] becomes a file name: it may hold no `/`"),
+        );
     }
     let size = absolute(fields, "size", source);
     let configured = source.number(fields, "block_size");
@@ -117,8 +124,29 @@ pub(super) fn read_image(node: &FlatNode, sector_size: Option<u32>, source: &mut
     Some(Image { name, directory, size, sector_size, table: None, place: source.place(node.spot) })
 }
 
+/// Entries of the GPT that sgdisk and everyone else makes. An MBR's chain has no bound of its own.
+const MOST_PARTITIONS: usize = 128;
+
 /// Reads a `partitioning`: the name of the image it is for, and the table.
-pub(super) fn read_table(node: &FlatNode, seed: &[u8], source: &mut Source<'_>) -> Option<(String, PartitionTable)> {
+pub(super) fn read_table(
+    node: &FlatNode,
+    seed: &[u8],
+    source: &mut Source<'_>,
+) -> Option<(String, PartitionTable)> {
+    let read = read_partitioning(node, seed, source);
+    if read.is_none() {
+        let records = node.fields().get("partitions").and_then(Node::as_sequence).unwrap_or_default();
+        let names = records.iter().filter_map(|record| record.get("name")?.as_text());
+        source.lost.extend(names.map(str::to_owned));
+    }
+    read
+}
+
+fn read_partitioning(
+    node: &FlatNode,
+    seed: &[u8],
+    source: &mut Source<'_>,
+) -> Option<(String, PartitionTable)> {
     let fields = node.fields();
     source.expect_keys(fields, &["name", "base", "label", "align", "partitions"]);
     let base = source.required(fields, "base", "Partitioning config needs 'base'");
@@ -134,7 +162,7 @@ pub(super) fn read_table(node: &FlatNode, seed: &[u8], source: &mut Source<'_>) 
     };
     let base = base?;
     let align = absolute(fields, "align", source).unwrap_or(MIB);
-    if align == 0 || align % 512 != 0 {
+    if align == 0 || !align.is_multiple_of(512) {
         source.fault(fields.spot_of("align"), "align must be a multiple of 512 bytes, and not 0");
     }
     let label = if is_mbr {
@@ -142,6 +170,12 @@ pub(super) fn read_table(node: &FlatNode, seed: &[u8], source: &mut Source<'_>) 
     } else {
         TableLabel::Gpt { disk_guid: derive_uuid(seed, &format!("disk {base}")) }
     };
+    if records.len() > MOST_PARTITIONS {
+        source.fault(
+            fields.spot,
+            format!("{} partitions are more than the {MOST_PARTITIONS} of a table", records.len()),
+        );
+    }
     // GPT partitions always begin at whole MiB, as sgdisk places them.
     let mut table = PartitionTable { label, align: if is_mbr { align } else { MIB }, partitions: Vec::new() };
     for record in records {
@@ -150,7 +184,7 @@ pub(super) fn read_table(node: &FlatNode, seed: &[u8], source: &mut Source<'_>) 
         } else {
             read_gpt_partition(record, table.partitions.len(), &base, seed, source)
         };
-        table.partitions.extend(partition);
+        table.partitions.extend(source.keep(record.get("name"), partition));
     }
     Some((base, table))
 }
@@ -173,7 +207,10 @@ fn read_mbr_partition(record: &Node, before: &[Partition], source: &mut Source<'
     let logicals = before.len() as u32 - primaries;
     let number = if primary { primaries + 1 } else { 5 + logicals };
     if primary && logicals > 0 {
-        source.fault(fields.spot, format!("All primary partitions must be given first: [{name}] comes after a logical one"));
+        source.fault(
+            fields.spot,
+            format!("All primary partitions must be given first: [{name}] comes after a logical one"),
+        );
     }
     // The table has four slots; the extended partition, which holds the logical ones, takes one.
     if primary && number > 4 {
@@ -207,7 +244,10 @@ fn read_gpt_partition(
     source.expect_keys(fields, &PARTITION_KEYS);
     let name = partition_name(fields, source)?;
     if name.encode_utf16().count() > 36 {
-        source.fault(fields.spot_of("name"), format!("the partition name [{name}] is longer than the 36 characters of a GPT"));
+        source.fault(
+            fields.spot_of("name"),
+            format!("the partition name [{name}] is longer than the 36 characters of a GPT"),
+        );
     }
     for (flag, spot) in flags(fields, source) {
         match flag.as_str() {
@@ -224,7 +264,17 @@ fn read_gpt_partition(
 }
 
 fn partition_name(fields: Fields<'_>, source: &mut Source<'_>) -> Option<String> {
-    source.required(fields, "name", "partition config needs 'name'")
+    let name = source.required(fields, "name", "partition config needs 'name'")?;
+    // Devices are known by name, and what is known by name may become part of a path.
+    if name.is_empty() || name.contains('/') || name.contains(char::is_control) || name == "." || name == ".."
+    {
+        let shown = name.escape_debug();
+        source.fault(
+            fields.spot_of("name"),
+            format!("[{shown}] is no name for a partition: it may hold no `/`"),
+        );
+    }
+    Some(name)
 }
 
 fn flags<'a>(fields: Fields<'a>, source: &mut Source<'_>) -> Vec<(String, dibw_policy::yaml::Spot)> {
@@ -234,7 +284,11 @@ fn flags<'a>(fields: Fields<'a>, source: &mut Source<'_>) -> Vec<(String, dibw_p
             items.iter().map(|item| (item.as_text().unwrap_or(item.kind()).to_owned(), item.spot)).collect()
         }
         None => {
-            source.fault_with_hint(node.spot, format!("flags must be a list, not {}", node.kind()), "flags: [boot, primary]");
+            source.fault_with_hint(
+                node.spot,
+                format!("flags must be a list, not {}", node.kind()),
+                "flags: [boot, primary]",
+            );
             Vec::new()
         }
     }
@@ -250,7 +304,11 @@ fn absolute(fields: Fields<'_>, key: &str, source: &mut Source<'_>) -> Option<u6
 
 fn partition_size(fields: Fields<'_>, name: &str, source: &mut Source<'_>) -> Option<SizeSpec> {
     if fields.get("size").is_none() {
-        source.fault_with_hint(fields.spot, format!("No size given for partition [{name}]"), "add `size: 100%`");
+        source.fault_with_hint(
+            fields.spot,
+            format!("No size given for partition [{name}]"),
+            "add `size: 100%`",
+        );
     }
     let text = size_text(fields, "size", source)?;
     let spot = fields.spot_of("size");
@@ -262,7 +320,10 @@ fn partition_size(fields: Fields<'_>, name: &str, source: &mut Source<'_>) -> Op
         SizeSpec::Percent(percent) => percent > 0.0 && percent <= 100.0,
     };
     if !in_range {
-        source.fault(spot, format!("size {text} of partition [{name}] is not above 0 and at most 100%"));
+        source.fault(
+            spot,
+            format!("size {text} of partition [{name}]: a size is above 0, a share at most 100%"),
+        );
     }
     in_range.then_some(size)
 }
@@ -294,7 +355,8 @@ fn mbr_type(fields: Fields<'_>, source: &mut Source<'_>) -> Option<u8> {
         );
         return None;
     };
-    let digits = text.trim().strip_prefix("0x").or_else(|| text.trim().strip_prefix("0X")).unwrap_or(text.trim());
+    let digits =
+        text.trim().strip_prefix("0x").or_else(|| text.trim().strip_prefix("0X")).unwrap_or(text.trim());
     let kind = u8::from_str_radix(digits, 16).ok();
     if kind.is_none() || digits.starts_with('+') {
         source.fault_with_hint(
@@ -310,21 +372,17 @@ fn mbr_type(fields: Fields<'_>, source: &mut Source<'_>) -> Option<u8> {
 /// A code of sgdisk, normalised to four upper-case digits, or a GUID. Whether the code is known is the table writer's knowledge.
 fn gpt_type(fields: Fields<'_>, source: &mut Source<'_>) -> Option<String> {
     let node = fields.get("type")?;
-    // A number counts as its decimal digits, as in diskimage-builder: 8300 is well, 0700 is octal 448.
-    let text = match node.as_integer() {
-        Some(number) => number.to_string(),
-        None => node.as_text().unwrap_or_default().trim().to_owned(),
-    };
+    // As written: diskimage-builder takes an unquoted 0700 for octal and asks sgdisk for type 448, which nobody means.
+    let text = node.as_text().unwrap_or_default().trim().to_owned();
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(&text);
     let is_code = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_code || is_uuid(&text) {
         return Some(digits.to_ascii_uppercase());
     }
-    let written = node.as_text().unwrap_or("8300");
     source.fault_with_hint(
         node.spot,
         format!("[{text}] is no type of a GPT partition: four hexadecimal digits or a GUID"),
-        format!("quote it: `type: '{written}'`"),
+        "8300 is a Linux file system, EF00 an EFI system partition, EF02 a BIOS boot partition",
     );
     None
 }

@@ -11,11 +11,13 @@ pub(super) struct Source<'a> {
     pub(super) file: &'a str,
     pub(super) faults: Faults,
     pub(super) warnings: Vec<String>,
+    /// Names of nodes that have faults of their own: that others stand on them is no further fault.
+    pub(super) lost: Vec<String>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(file: &'a str) -> Self {
-        Self { file, faults: Faults::default(), warnings: Vec::new() }
+        Self { file, faults: Faults::default(), warnings: Vec::new(), lost: Vec::new() }
     }
 
     pub(super) fn place(&self, spot: Spot) -> Place {
@@ -26,7 +28,12 @@ impl<'a> Source<'a> {
         self.faults.push(Fault::new(FaultKind::Layout, message).at(self.file, spot.line, spot.column));
     }
 
-    pub(super) fn fault_with_hint(&mut self, spot: Spot, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn fault_with_hint(
+        &mut self,
+        spot: Spot,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         let fault = Fault::new(FaultKind::Layout, message).at(self.file, spot.line, spot.column);
         self.faults.push(fault.hint(hint));
     }
@@ -57,7 +64,9 @@ impl<'a> Source<'a> {
             let message = format!("unknown key `{}` in {}", entry.key, fields.what);
             match nearest(&entry.key, known.iter().copied()) {
                 Some(name) => self.fault_with_hint(entry.spot, message, format!("did you mean `{name}`?")),
-                None => self.fault_with_hint(entry.spot, message, format!("known keys: {}", known.join(", "))),
+                None => {
+                    self.fault_with_hint(entry.spot, message, format!("known keys: {}", known.join(", ")))
+                }
             }
         }
     }
@@ -67,7 +76,10 @@ impl<'a> Source<'a> {
         let node = fields.get(key)?;
         let text = node.as_text().map(str::to_owned);
         if text.is_none() {
-            self.fault(node.spot, format!("`{key}` of {} must be a string, not {}", fields.what, node.kind()));
+            self.fault(
+                node.spot,
+                format!("`{key}` of {} must be a string, not {}", fields.what, node.kind()),
+            );
         }
         text
     }
@@ -94,7 +106,10 @@ impl<'a> Source<'a> {
         for item in items {
             match item.as_text() {
                 Some(text) => texts.push(text.to_owned()),
-                None => self.fault(item.spot, format!("`{key}` of {} must hold strings, not {}", fields.what, item.kind())),
+                None => self.fault(
+                    item.spot,
+                    format!("`{key}` of {} must hold strings, not {}", fields.what, item.kind()),
+                ),
             }
         }
         texts
@@ -109,6 +124,14 @@ impl<'a> Source<'a> {
             self.fault(node.spot, format!("`{key}` of {} must be a whole number from 0", fields.what));
         }
         number
+    }
+
+    /// Passes on what was read of a node; when it could not be read, remembers its name.
+    pub(super) fn keep<T>(&mut self, name: Option<&Node>, read: Option<T>) -> Option<T> {
+        if read.is_none() {
+            self.lost.extend(name.and_then(Node::as_text).map(str::to_owned));
+        }
+        read
     }
 
     /// A list of mappings that must be there.

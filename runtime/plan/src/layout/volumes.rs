@@ -126,7 +126,8 @@ pub(super) fn read(node: &FlatNode, nodes: &mut Vec<GraphNode>, source: &mut Sou
     let mut entry = GraphNode::new(NodeKind::Lvm, &name, node.spot, None);
     for record in source.records(fields, "pvs", "Lvm config requires a 'pvs'") {
         let fields = Fields::of("pvs", record);
-        if let Some(volume) = physical(fields, source) {
+        let read = physical(fields, source);
+        if let Some(volume) = source.keep(record.get("name"), read) {
             entry.after.push(volume.base.clone());
             entry.before.push(volume.name.clone());
             nodes.push(GraphNode::new(NodeKind::PhysicalVolume, &volume.name, record.spot, None));
@@ -134,7 +135,8 @@ pub(super) fn read(node: &FlatNode, nodes: &mut Vec<GraphNode>, source: &mut Sou
         }
     }
     for record in source.records(fields, "vgs", "Lvm config needs 'vgs'") {
-        if let Some(group) = group(Fields::of("vgs", record), &draft.physical, source) {
+        let read = group(Fields::of("vgs", record), &draft.physical, source);
+        if let Some(group) = source.keep(record.get("name"), read) {
             let mut graph = GraphNode::new(NodeKind::VolumeGroup, &group.name, record.spot, None);
             graph.after.clone_from(&group.members);
             nodes.push(graph);
@@ -142,7 +144,8 @@ pub(super) fn read(node: &FlatNode, nodes: &mut Vec<GraphNode>, source: &mut Sou
         }
     }
     for record in source.records(fields, "lvs", "Lvm config needs 'lvs'") {
-        if let Some(volume) = logical(Fields::of("lvs", record), &draft.groups, source) {
+        let read = logical(Fields::of("lvs", record), &draft.groups, source);
+        if let Some(volume) = source.keep(record.get("name"), read) {
             let after = Some(volume.group.clone());
             nodes.push(GraphNode::new(NodeKind::LogicalVolume, &volume.name, record.spot, after));
             draft.logical.push(volume);
@@ -163,6 +166,7 @@ fn physical(fields: Fields<'_>, source: &mut Source<'_>) -> Option<PhysicalDraft
 fn group(fields: Fields<'_>, physical: &[PhysicalDraft], source: &mut Source<'_>) -> Option<VolumeGroup> {
     source.expect_keys(fields, &["name", "base", "options"]);
     let name = source.required(fields, "name", "Missing 'name' in vgs config");
+    check_name(name.as_deref(), fields, source);
     if fields.get("base").is_none() {
         source.fault(fields.spot, "Missing 'base' in vgs config");
     }
@@ -170,7 +174,7 @@ fn group(fields: Fields<'_>, physical: &[PhysicalDraft], source: &mut Source<'_>
     let known: Vec<&str> = physical.iter().map(|volume| volume.name.as_str()).collect();
     members.retain(|member| {
         let valid = known.contains(&member.as_str());
-        if !valid {
+        if !valid && !source.lost.contains(member) {
             let message = format!("base:{member} in vgs does not match a valid pvs");
             source.unknown_name(fields.spot_of("base"), message, member, &known);
         }
@@ -183,13 +187,16 @@ fn group(fields: Fields<'_>, physical: &[PhysicalDraft], source: &mut Source<'_>
 fn logical(fields: Fields<'_>, groups: &[VolumeGroup], source: &mut Source<'_>) -> Option<LogicalVolume> {
     source.expect_keys(fields, &["name", "base", "size", "extents", "options", "type", "thin-pool"]);
     let name = source.required(fields, "name", "Missing 'name' in lvs config");
+    check_name(name.as_deref(), fields, source);
     let group = source.required(fields, "base", "Missing 'base' in lvs config");
     let known: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
     if let Some(group) = &group
         && !known.contains(&group.as_str())
     {
-        let message = format!("base:{group} in lvs does not match a valid vg");
-        source.unknown_name(fields.spot_of("base"), message, group, &known);
+        if !source.lost.contains(group) {
+            let message = format!("base:{group} in lvs does not match a valid vg");
+            source.unknown_name(fields.spot_of("base"), message, group, &known);
+        }
         return None;
     }
     let kind = match source.text(fields, "type").as_deref() {
@@ -204,7 +211,8 @@ fn logical(fields: Fields<'_>, groups: &[VolumeGroup], source: &mut Source<'_>) 
     };
     let size = if fields.get("size").is_some() {
         let text = size_text(fields, "size", source)?;
-        let bytes = parse_absolute(&text).map_err(|error| source.fault(fields.spot_of("size"), error.to_string()));
+        let bytes =
+            parse_absolute(&text).map_err(|error| source.fault(fields.spot_of("size"), error.to_string()));
         VolumeSize::Bytes(bytes.ok()? / EXTENT * EXTENT)
     } else if fields.get("extents").is_some() {
         VolumeSize::Extents(source.text(fields, "extents")?)
@@ -214,4 +222,14 @@ fn logical(fields: Fields<'_>, groups: &[VolumeGroup], source: &mut Source<'_>) 
     };
     let (thin_pool, options) = (source.text(fields, "thin-pool"), source.texts(fields, "options"));
     Some(LogicalVolume { name: name?, group: group?, size, kind, thin_pool, options })
+}
+
+/// The characters LVM takes, see lvm(8).
+fn check_name(name: Option<&str>, fields: Fields<'_>, source: &mut Source<'_>) {
+    let Some(name) = name else { return };
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"+_.-".contains(&byte);
+    if name.is_empty() || name.starts_with('-') || matches!(name, "." | "..") || !name.bytes().all(known) {
+        let message = format!("[{}] is no name for LVM: letters, digits and `+_.-`", name.escape_debug());
+        source.fault(fields.spot_of("name"), message);
+    }
 }

@@ -5,7 +5,7 @@ use dibw_policy::yaml::{Data, Node, Spot};
 
 use super::transaction::{Comparison, Condition, Intent, PackageRequest};
 use crate::document;
-use crate::fault::{Fault, FaultKind, Faults};
+use crate::fault::{FaultKind, Faults};
 use crate::phase::Phase;
 use crate::request::NamedText;
 
@@ -21,11 +21,16 @@ const PHASES: [Phase; 3] = [Phase::PreInstall, Phase::Install, Phase::PostInstal
 /// Every unknown key, value of a wrong type, unknown phase and malformed condition, with its line.
 pub fn parse_installs(element: &str, source: &NamedText, arch: &str) -> Result<Vec<PackageRequest>, Faults> {
     let document = document::load(source, FaultKind::Element)?;
-    let mut reader = Reader { element, file: &source.name, arch, faults: Faults::default(), requests: Vec::new() };
+    let mut reader =
+        Reader { element, file: &source.name, arch, faults: Faults::default(), requests: Vec::new() };
     if !document.is_null() {
         match document.as_mapping() {
-            Some(entries) => entries.iter().for_each(|entry| reader.package(&entry.key, entry.spot, &entry.value)),
-            None => reader.fault(document.spot, format!("packages are expected here, not {}", document.kind())),
+            Some(entries) => {
+                entries.iter().for_each(|entry| reader.package(&entry.key, entry.spot, &entry.value))
+            }
+            None => {
+                reader.fault(document.spot, format!("packages are expected here, not {}", document.kind()))
+            }
         }
     }
     reader.faults.or(reader.requests)
@@ -68,7 +73,8 @@ impl Reader<'_> {
     fn entry(&mut self, name: &str, options: &Node) {
         let unknown = options.expect_keys(&KEYS);
         if !unknown.is_empty() {
-            let faults = unknown.into_iter().map(|error| document::fault(FaultKind::Element, self.file, error));
+            let faults =
+                unknown.into_iter().map(|error| document::fault(FaultKind::Element, self.file, error));
             self.faults.0.extend(faults);
             return;
         }
@@ -121,7 +127,10 @@ impl Reader<'_> {
             Some((_, Some(Data::Null))) => true,
             Some((_, Some(Data::Bool(value)))) => *value,
             Some((node, _)) => {
-                self.fault(node.spot, format!("`{key}`: true or false is expected here, not {}", node.kind()));
+                self.fault(
+                    node.spot,
+                    format!("`{key}`: true or false is expected here, not {}", node.kind()),
+                );
                 false
             }
         }
@@ -170,10 +179,10 @@ fn parse_condition(text: &str) -> Option<Condition> {
         None => (left, Comparison::Equal),
     };
     let variable = left.trim();
-    let named = !variable.is_empty() && variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let named =
+        !variable.is_empty() && variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     named.then(|| Condition { variable: variable.to_owned(), comparison, value: value.trim().to_owned() })
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -220,7 +229,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_with_their_lines() {
-        let faults = parse("a:\n  phse: install.d\nb:\n  phase: root.d\nc:\n  when: what\nd: 7\n").unwrap_err();
+        let faults =
+            parse("a:\n  phse: install.d\nb:\n  phase: root.d\nc:\n  when: what\nd: 7\n").unwrap_err();
         let told: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
         assert_eq!(
             told,

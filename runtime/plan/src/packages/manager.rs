@@ -100,8 +100,12 @@ impl Manager {
     /// Prints one line for each installed package: name, version, architecture, separated by tabs (`apk` prints its own form).
     pub fn list_installed(self) -> Command {
         let argv: &[&str] = match self {
-            Self::Apt => &["dpkg-query", "--show", "--showformat=${Package}\\t${Version}\\t${Architecture}\\n"],
-            Self::Dnf | Self::Zypper => &["rpm", "--query", "--all", "--queryformat=%{NAME}\\t%{EVR}\\t%{ARCH}\\n"],
+            Self::Apt => {
+                &["dpkg-query", "--show", "--showformat=${Package}\\t${Version}\\t${Architecture}\\n"]
+            }
+            Self::Dnf | Self::Zypper => {
+                &["rpm", "--query", "--all", "--queryformat=%{NAME}\\t%{EVR}\\t%{ARCH}\\n"]
+            }
             Self::Apk => &["apk", "info", "--verbose"],
         };
         Command {
@@ -144,7 +148,9 @@ impl Manager {
                 }
                 words
             }
-            Self::Dnf if options.offline => vec!["--assumeyes", "--setopt=install_weak_deps=False", "--cacheonly"],
+            Self::Dnf if options.offline => {
+                vec!["--assumeyes", "--setopt=install_weak_deps=False", "--cacheonly"]
+            }
             Self::Dnf => vec!["--assumeyes", "--setopt=install_weak_deps=False", "--setopt=keepcache=True"],
             Self::Zypper => vec!["--non-interactive", "--gpg-auto-import-keys"],
             Self::Apk if options.offline => vec!["--no-network"],
@@ -215,7 +221,10 @@ mod tests {
         let commands = Manager::Apt.commands(&transaction(&["vim"], &["nano"]), &Options::default());
         let [update, download, install, remove] =
             [commands.update_index, commands.download, commands.install, commands.remove].map(Option::unwrap);
-        assert_eq!([update.network, download.network, install.network, remove.network], [true, true, false, false]);
+        assert_eq!(
+            [update.network, download.network, install.network, remove.network],
+            [true, true, false, false]
+        );
         assert!(download.argv.ends_with(
             &["--download-only", "--no-install-recommends", "install", "--", "vim"].map(String::from)
         ));

@@ -53,7 +53,8 @@ impl PackageMap {
             family(distro).and_then(|family| self.family.get(family)),
             self.distro.get(distro),
         ];
-        let found = layers.into_iter().flatten().chain(releases).filter_map(|names| names.get(package)).last();
+        let found =
+            layers.into_iter().flatten().chain(releases).filter_map(|names| names.get(package)).last();
         found.map_or(package, String::as_str).split_whitespace().collect()
     }
 }

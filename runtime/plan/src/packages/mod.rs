@@ -11,4 +11,6 @@ mod transaction;
 pub use installs::{parse_installs, parse_list};
 pub use map::PackageMap;
 pub use services::{ServiceMap, merge_services, services_text};
-pub use transaction::{Comparison, Condition, Intent, PackageRequest, Transaction, resolve_transaction};
+pub use transaction::{
+    Comparison, Condition, Intent, PackageRequest, Transaction, is_removal, resolve_transaction,
+};

@@ -32,7 +32,11 @@ impl ServiceMap {
         for service in document.as_mapping().unwrap_or_default() {
             let mut names = BTreeMap::new();
             if service.value.as_mapping().is_none() {
-                let message = format!("`{}`: names by distribution are expected here, not {}", service.key, service.value.kind());
+                let message = format!(
+                    "`{}`: names by distribution are expected here, not {}",
+                    service.key,
+                    service.value.kind()
+                );
                 wrong(service.value.spot, message);
             }
             for entry in service.value.as_mapping().unwrap_or_default() {
@@ -40,7 +44,10 @@ impl ServiceMap {
                     Some(name) => {
                         names.insert(entry.key.clone(), name.to_owned());
                     }
-                    None => wrong(entry.value.spot, format!("a name is expected here, not {}", entry.value.kind())),
+                    None => wrong(
+                        entry.value.spot,
+                        format!("a name is expected here, not {}", entry.value.kind()),
+                    ),
                 }
             }
             services.insert(service.key.clone(), names);

@@ -111,7 +111,8 @@ impl PackageRequest {
 
     fn actual_install_type<'a>(&self, env: &'a BTreeMap<String, String>) -> &'a str {
         let element = self.element.as_deref().unwrap_or_default();
-        let suffix: String = element.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let suffix: String =
+            element.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let own = env.get(&format!("DIB_INSTALLTYPE_{suffix}"));
         own.or_else(|| env.get("DIB_DEFAULT_INSTALLTYPE")).map_or("source", String::as_str)
     }
@@ -141,6 +142,12 @@ impl Transaction {
     pub fn is_empty(&self) -> bool {
         self.install.is_empty() && self.remove.is_empty()
     }
+}
+
+/// Whether these are the requests of a phase's last transaction, which takes out what was only needed to build. Components have been asked
+/// for their packages by then.
+pub fn is_removal(requests: &[PackageRequest]) -> bool {
+    requests.iter().any(|request| request.intent == Intent::Remove)
 }
 
 /// The transaction that `requests` come to. `maps` are the elements' package maps; `env` is the phase's environment (`DISTRO_NAME`,

@@ -11,9 +11,9 @@ use crate::request::Request;
 const LATER: [&str; 7] = ["vhd", "vhdx", "vmdk", "squashfs", "docker", "oci", "aci"];
 
 /// Architectures in Debian's spelling, and the others that diskimage-builder's users write.
-const ARCHITECTURES: [&str; 17] = [
-    "aarch64", "amd64", "arm64", "armel", "armhf", "i386", "loong64", "mips64el", "powerpc", "ppc64", "ppc64el",
-    "ppc64le", "riscv64", "s390x", "sparc64", "x86_64", "all",
+const ARCHITECTURES: [&str; 16] = [
+    "aarch64", "amd64", "arm64", "armel", "armhf", "i386", "loong64", "mips64el", "powerpc", "ppc64",
+    "ppc64el", "ppc64le", "riscv64", "s390x", "sparc64", "x86_64",
 ];
 
 /// The output types of a request.
@@ -58,7 +58,9 @@ pub(super) fn architecture(request: &Request) -> Result<(), Faults> {
     if ARCHITECTURES.contains(&arch) {
         return Ok(());
     }
-    Err(Fault::new(FaultKind::Usage, format!("unknown architecture `{arch}`")).suggest(arch, ARCHITECTURES).into())
+    Err(Fault::new(FaultKind::Usage, format!("unknown architecture `{arch}`"))
+        .suggest(arch, ARCHITECTURES)
+        .into())
 }
 
 /// No file of a merged directory may come from two elements; directories are merged.
@@ -100,7 +102,8 @@ pub(super) fn setting_owners(request: &Request, elements: &[&Element]) -> Result
             ),
             None => {
                 let message = format!("settings for `{name}`, which is not an element of this image");
-                let fault = Fault::new(FaultKind::Config, message).hint(format!("add `{name}` to the elements"));
+                let fault =
+                    Fault::new(FaultKind::Config, message).hint(format!("add `{name}` to the elements"));
                 faults.push(fault.suggest(name, elements.iter().map(|element| element.name.as_str())));
             }
         }

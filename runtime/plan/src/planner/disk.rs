@@ -3,32 +3,27 @@
 
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
-use crate::layout::{Layout, RootDefaults, SizeRules};
+use crate::layout::{self, FALLBACK, FALLBACK_NAME, LayoutParameters, RootDefaults, SizeRules};
 use crate::plan::DiskPlan;
 use crate::request::{NamedText, Request};
-
-/// The configuration when neither the user nor an element has one: a file system on the whole disk.
-const WHOLE_DISK: &str = "\
-- local_loop:
-    name: image0
-    mkfs:
-      name: mkfs_root
-      mount:
-        mount_point: /
-        fstab:
-          options: defaults
-          fsck-passno: 1
-";
 
 /// The disk, unless its configuration is faulty.
 pub(super) fn choose(request: &Request, elements: &[&Element], faults: &mut Faults) -> Option<DiskPlan> {
     let source = faults.take(source(request, elements))?;
+    let max_online_resize = request.variables.get("MAX_ONLINE_RESIZE").filter(|text| !text.is_empty());
     let root = RootDefaults {
-        fs_type: request.fs_type.clone(),
+        fstype: request.fs_type.clone(),
         label: request.root_label.clone(),
-        options: request.mkfs_options.clone(),
+        opts: request.mkfs_options.clone(),
+        ext4_opts: layout::ext4_opts(request.journal_mib, max_online_resize.map(String::as_str)),
     };
-    let layout = faults.take(Layout::parse(&source.text, &source.name, &root))?;
+    let parameters = LayoutParameters {
+        file: &source.name,
+        root: &root,
+        seed: request.seed.as_bytes(),
+        sector_size: faults.take(sector_size(request)).flatten(),
+    };
+    let layout = faults.take(layout::parse(&source.text, &parameters))?;
     let size = SizeRules {
         image_size: request.image_size,
         extra_size: request.image_extra_size,
@@ -37,6 +32,12 @@ pub(super) fn choose(request: &Request, elements: &[&Element], faults: &mut Faul
         has_efi: elements.iter().any(|element| element.name == "block-device-efi"),
     };
     Some(DiskPlan { layout, source: source.name, size })
+}
+
+/// What keeps the disk from being made: only looked at when there is to be one.
+pub(super) fn check(disk: &DiskPlan) -> Faults {
+    let given = disk.size.image_size.map(|_| disk.layout.image_size(0, &disk.size));
+    disk.layout.check(given)
 }
 
 /// The text: the user's, else the one of an element, else the whole disk.
@@ -55,15 +56,25 @@ fn source(request: &Request, elements: &[&Element]) -> Result<NamedText, Faults>
     };
     let mut found = elements.iter().filter_map(of_element);
     let Some((first, text)) = found.next() else {
-        return Ok(NamedText { name: "the built-in layout".to_owned(), text: WHOLE_DISK.to_owned() });
+        return Ok(NamedText { name: FALLBACK_NAME.to_owned(), text: FALLBACK.to_owned() });
     };
     let mut faults = Faults::default();
     for (other, _) in found.filter(|(_, other)| other.text != text.text) {
         let message = format!("two elements say how the disk is made: `{first}` and `{other}`");
-        faults.push(
-            Fault::new(FaultKind::Element, message)
-                .hint(format!("keep one of `{first}` and `{other}`, or give the layout with --block-device FILE")),
-        );
+        faults.push(Fault::new(FaultKind::Element, message).hint(format!(
+            "keep one of `{first}` and `{other}`, or give the layout with --block-device FILE"
+        )));
     }
     faults.or(text)
+}
+
+/// `DIB_BLOCK_SIZE`, which beats what the configuration says.
+fn sector_size(request: &Request) -> Result<Option<u32>, Faults> {
+    let Some(text) = request.variables.get("DIB_BLOCK_SIZE").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        let message = format!("DIB_BLOCK_SIZE={text} is no size of a sector");
+        Fault::new(FaultKind::Layout, message).hint("use 512 or 4096").into()
+    })
 }

@@ -40,13 +40,15 @@ pub(super) fn read(
             let requests = faults.take(parse_installs(&element.name, source, &request.arch));
             members.requests.extend(requests.unwrap_or_default());
         }
-        if let Some(map) = element.svc_map.as_ref().and_then(|source| faults.take(ServiceMap::parse(source))) {
+        if let Some(map) = element.svc_map.as_ref().and_then(|source| faults.take(ServiceMap::parse(source)))
+        {
             faults.take(check_services(&members.services, &element.name, &map));
             members.services.insert(element.name.clone(), map);
         }
         let pkg_map = element.pkg_map.as_ref().and_then(|source| faults.take(PackageMap::parse(source)));
         let typed = element.typed.as_ref();
-        let component = typed.and_then(|typed| faults.take(component(request, element, typed, policy, grants)));
+        let component =
+            typed.and_then(|typed| faults.take(component(request, element, typed, policy, grants)));
         members.planned.push(PlannedElement {
             name: element.name.clone(),
             path: element.path.clone(),
@@ -89,7 +91,10 @@ fn component(
     let config = faults.take(merged).unwrap_or_default();
     let effective = Effective::new(&element.name, &typed.manifest.needs, policy, grants);
     for denial in effective.refused_needs() {
-        let message = format!("{} may not have {} {}: {}", element.name, denial.capability, denial.subject, denial.rule);
+        let message = format!(
+            "{} may not have {} {}: {}",
+            element.name, denial.capability, denial.subject, denial.rule
+        );
         faults.push(Fault::new(FaultKind::Policy, message).hint(denial.hint));
     }
     faults.or(Component { path: typed.component.clone(), digest: typed.digest.clone(), config, effective })
@@ -98,8 +103,11 @@ fn component(
 /// A grant for an element that does not take part is a typing error.
 fn check_grants(grants: &[Grant], elements: &[&Element]) -> Result<(), Faults> {
     let mut faults = Faults::default();
-    let typed: Vec<&str> =
-        elements.iter().filter(|element| element.typed.is_some()).map(|element| element.name.as_str()).collect();
+    let typed: Vec<&str> = elements
+        .iter()
+        .filter(|element| element.typed.is_some())
+        .map(|element| element.name.as_str())
+        .collect();
     for grant in grants.iter().filter(|grant| !typed.contains(&grant.element.as_str())) {
         let message = format!("--grant {grant}: `{}` is not a typed element of this image", grant.element);
         faults.push(Fault::new(FaultKind::Usage, message).suggest(&grant.element, typed.iter().copied()));

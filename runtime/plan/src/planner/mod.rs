@@ -39,7 +39,8 @@ pub fn plan(
 
     // 2. Which elements. When that fails, what the user named is still checked.
     let assembled = resolve::assemble(request, catalogue);
-    let names = faults.take(resolve::expand(&assembled, catalogue)).unwrap_or_else(|| known(&assembled, catalogue));
+    let names =
+        faults.take(resolve::expand(&assembled, catalogue)).unwrap_or_else(|| known(&assembled, catalogue));
     let elements: Vec<&Element> = names.iter().filter_map(|name| catalogue.elements.get(name)).collect();
 
     // 3. What the elements hold, and whether it goes together.
@@ -51,9 +52,11 @@ pub fn plan(
     let disk = disk::choose(request, &elements, &mut faults);
     let variables = variables::known_before_the_build(request, &elements, disk.as_ref());
     let disk = disk.filter(|_| types.iter().any(|kind| kind.is_disk()));
+    faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
 
     // 5. The steps.
-    let build = steps::Build { request, elements: &elements, members: &members, policy, disk: disk.is_some() };
+    let build =
+        steps::Build { request, elements: &elements, members: &members, policy, disk: disk.is_some() };
     let steps = steps::all(&build, &types, &mut faults);
 
     faults.or(Plan {
@@ -87,7 +90,8 @@ fn known(names: &[String], catalogue: &Catalogue) -> Vec<String> {
 impl Plan {
     /// The package maps of its elements, as [`crate::packages::resolve_transaction`] takes them.
     pub fn package_maps(&self) -> BTreeMap<String, PackageMap> {
-        let maps = self.elements.iter().filter_map(|element| Some((element.name.clone(), element.pkg_map.clone()?)));
+        let maps =
+            self.elements.iter().filter_map(|element| Some((element.name.clone(), element.pkg_map.clone()?)));
         maps.collect()
     }
 }

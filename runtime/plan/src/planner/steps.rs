@@ -9,7 +9,7 @@ use super::members::Members;
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::order;
-use crate::packages::{Intent, PackageRequest};
+use crate::packages::{Intent, PackageRequest, is_removal};
 use crate::phase::{Phase, Side};
 use crate::plan::{Action, Confinement, Extra, OutputType, Step};
 use crate::request::Request;
@@ -28,6 +28,7 @@ pub(super) struct Build<'a> {
 /// All steps, in order.
 pub(super) fn all(build: &Build<'_>, types: &BTreeSet<OutputType>, faults: &mut Faults) -> Vec<Step> {
     let mut steps = Vec::new();
+    build.check_environment(faults);
     for phase in Phase::ALL {
         if phase == Phase::PreFinalise && build.disk {
             steps.push(runtime(Action::CreateDisk));
@@ -91,8 +92,19 @@ impl Build<'_> {
             Side::Inside => Confinement::Strict,
             Side::Outside => Confinement::Confined,
         };
-        let step = Step { phase: Some(phase), confinement, ..runtime(Action::Environment { files: files.clone() }) };
+        let step =
+            Step { phase: Some(phase), confinement, ..runtime(Action::Environment { files: files.clone() }) };
         (!files.is_empty()).then_some(step)
+    }
+
+    /// `environment.d` is shell too, and runs on both sides.
+    fn check_environment(&self, faults: &mut Faults) {
+        for element in self.elements.iter().filter(|element| !element.environment.is_empty()) {
+            let (level, why) = confinement_of(&element.name, dibw_policy::Side::Outside, self.policy);
+            if level == Level::Deny {
+                faults.push(denied(element, "environment.d", &why));
+            }
+        }
     }
 
     fn scripts(&self, phase: Phase, element: &Element, faults: &mut Faults) -> Vec<Named> {
@@ -110,9 +122,7 @@ impl Build<'_> {
             Level::Confined => Confinement::Confined,
             Level::Host => Confinement::Host,
             Level::Deny => {
-                let message = format!("{}: its shell hooks in phase {phase} are refused: {why}", element.name);
-                let hint = format!("allow them in the policy: classic: allow: - {{element: {}, level: strict}}", element.name);
-                faults.push(Fault::new(FaultKind::Policy, message).hint(hint));
+                faults.push(denied(element, &format!("{phase}.d"), &why));
                 return Vec::new();
             }
         };
@@ -176,14 +186,18 @@ impl Build<'_> {
             | Phase::Cleanup => return Vec::new(),
         };
         let of_phase = self.members.requests.iter().filter(|request| request.phase == phase).cloned();
-        let (mut installs, removals): (Vec<_>, Vec<_>) = of_phase.partition(|request| request.intent == Intent::Install);
+        let (mut installs, removals): (Vec<_>, Vec<_>) =
+            of_phase.partition(|request| request.intent == Intent::Install);
         if phase == Phase::Install {
             let names = self.request.packages.iter().filter(|name| !name.is_empty());
             installs.extend(names.map(|name| PackageRequest::install(None, name, phase)));
         }
         let mut named = Vec::new();
         if !installs.is_empty() || self.typed_packages(phase) {
-            named.push((format!("{first}-package-installs"), self.transaction(phase, first, installs.clone())));
+            named.push((
+                format!("{first}-package-installs"),
+                self.transaction(phase, first, installs.clone()),
+            ));
         }
         if !removals.is_empty() {
             let requests = with_keepers(installs, removals);
@@ -193,7 +207,8 @@ impl Build<'_> {
     }
 
     fn transaction(&self, phase: Phase, number: &str, requests: Vec<PackageRequest>) -> Step {
-        let extras = if self.request.offline { BTreeSet::new() } else { BTreeSet::from([Extra::Network]) };
+        let fetches = !self.request.offline && !is_removal(&requests);
+        let extras = if fetches { BTreeSet::from([Extra::Network]) } else { BTreeSet::new() };
         Step {
             phase: Some(phase),
             order: number.to_owned(),
@@ -228,7 +243,9 @@ impl Build<'_> {
     /// What the runtime does in place of the elements `install-bin`, `install-static` and `svc-map`, where those did it.
     fn built_in(&self, phase: Phase) -> Option<Named> {
         let merges = |directory: &str| {
-            self.elements.iter().any(|element| element.merged.iter().any(|entry| entry.starts_with(directory)))
+            self.elements
+                .iter()
+                .any(|element| element.merged.iter().any(|entry| entry.starts_with(directory)))
         };
         let (number, name, action) = match phase {
             Phase::ExtraData if !self.members.services.is_empty() => {
@@ -244,6 +261,15 @@ impl Build<'_> {
     }
 }
 
+fn denied(element: &Element, directory: &str, why: &str) -> Fault {
+    let message = format!("{}: the shell scripts of its {directory} may not run: {why}", element.name);
+    let hint = format!(
+        "in the policy, under `classic: allow:` add `- {{element: {}, level: confined}}`",
+        element.name
+    );
+    Fault::new(FaultKind::Policy, message).hint(hint)
+}
+
 /// The requests of a removal: who installed a package for its own sake keeps it. A build-only package is both installed and removed by
 /// one entry, which must not keep itself.
 fn with_keepers(installs: Vec<PackageRequest>, removals: Vec<PackageRequest>) -> Vec<PackageRequest> {
@@ -252,6 +278,7 @@ fn with_keepers(installs: Vec<PackageRequest>, removals: Vec<PackageRequest>) ->
         !removals.contains(&undone)
     };
     let keepers = installs.into_iter().filter(keeps);
-    let keepers = keepers.map(|install| PackageRequest { intent: Intent::Keep, ..install }).collect::<Vec<_>>();
+    let keepers =
+        keepers.map(|install| PackageRequest { intent: Intent::Keep, ..install }).collect::<Vec<_>>();
     keepers.into_iter().chain(removals).collect()
 }

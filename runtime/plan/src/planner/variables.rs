@@ -30,10 +30,11 @@ pub(super) fn known_before_the_build(
     set("LC_ALL", "C".to_owned());
     set("SOURCE_DATE_EPOCH", request.source_date_epoch.to_string());
     if let Some(disk) = disk {
-        set("DIB_BOOT_LABEL", disk.layout.boot_label().unwrap_or_default().to_owned());
-        set("DIB_MOUNTPOINTS", disk.layout.mount_points().join("|"));
-        set("DIB_ROOT_FSTYPE", disk.layout.root_fstype().unwrap_or_default().to_owned());
-        set("DIB_ROOT_LABEL", disk.layout.root_label().unwrap_or_default().to_owned());
+        let layout = &disk.layout;
+        set("DIB_BOOT_LABEL", layout.boot_label().unwrap_or_default().to_owned());
+        set("DIB_MOUNTPOINTS", layout.mount_points().join("|"));
+        set("DIB_ROOT_FSTYPE", layout.root_fstype().unwrap_or_default().to_owned());
+        set("DIB_ROOT_LABEL", layout.root_label().unwrap_or_default().to_owned());
     }
     for (name, default) in [("DIB_DEFAULT_INSTALLTYPE", "source"), ("DIB_DEBUG_TRACE", "0")] {
         variables.entry(name.to_owned()).or_insert_with(|| default.to_owned());

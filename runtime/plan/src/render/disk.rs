@@ -50,9 +50,14 @@ pub(super) fn drawing(disk: &DiskPlan) -> String {
                 VolumeSize::Bytes(bytes) => for_people(*bytes),
                 VolumeSize::Extents(extents) => extents.clone(),
             };
-            let device =
-                Device::LogicalVolume { group: volume.group.clone(), volume: volume.name.clone() };
-            rows.push(row(disk, &device, format!("{}/{}", volume.group, volume.name), size, "lvm".to_owned()));
+            let device = Device::LogicalVolume { group: volume.group.clone(), volume: volume.name.clone() };
+            rows.push(row(
+                disk,
+                &device,
+                format!("{}/{}", volume.group, volume.name),
+                size,
+                "lvm".to_owned(),
+            ));
         }
     }
     let text = aligned(&headings, &rows, usize::MAX);

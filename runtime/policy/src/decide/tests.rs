@@ -115,11 +115,7 @@ fn each_operation_passes_every_gate_or_is_refused() {
         for (left_out, text) in texts.iter().enumerate() {
             let mut fewer = wanted.clone();
             fewer.remove(left_out);
-            assert!(
-                !decided(&fewer, &Policy::default()).is_allowed(),
-                "{operation:?} without {}",
-                text
-            );
+            assert!(!decided(&fewer, &Policy::default()).is_allowed(), "{operation:?} without {}", text);
         }
         // Another element's grant is of no use.
         let mut other = policy("grants", &texts);

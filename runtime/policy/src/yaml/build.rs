@@ -245,7 +245,7 @@ mod tests {
     fn bad_documents_are_refused_with_their_line() {
         let bomb = (0..12).fold(String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n"), |text, level| {
             let alias = format!("*a{level}");
-            format!("{text}a{}: &a{} [{}]\n", level + 1, level + 1, vec![alias.as_str(); 9].join(","))
+            format!("{text}a{}: &a{} [{}]\n", level + 1, level + 1, [alias.as_str(); 9].join(","))
         });
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let cases = [

@@ -1,0 +1,164 @@
+//! What can be found wrong with the machine before anything is touched, all of it at once, and the cleaning up after dead builds.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use dibw_plan::{Fault, FaultKind, Faults, Plan};
+use dibw_sys::probe;
+use dibw_sys::work_dir::{self, Cleaned};
+
+use crate::run::Paths;
+
+/// Whether `plan` can be built on this machine.
+///
+/// # Errors
+/// Everything that is missing, with what to do about it.
+pub fn machine(plan: &Plan, paths: &Paths) -> Result<(), Faults> {
+    if !probe::is_root() {
+        // Nothing else can be found out without.
+        return Err(host("building needs root").hint("sudo dibw build ...").into());
+    }
+    let mut faults = Faults::default();
+    for tool in dibw_plan::tools::required_tools(plan) {
+        if probe::find_tool(&tool.program).is_none() {
+            let package = tool.package.or_else(|| probe::package_of(&tool.program));
+            let fault = host(format!("{} is missing: {}", tool.program, tool.reason));
+            faults.push(package.into_iter().fold(fault, |fault, name| fault.hint(format!("apt-get install {name}"))));
+        }
+    }
+    kernel(plan, paths, &mut faults);
+    directories(plan, &mut faults);
+    faults.or(())
+}
+
+fn kernel(plan: &Plan, paths: &Paths, faults: &mut Faults) {
+    let mut need = |found: Result<()>, what: &str, hint: &str| {
+        if let Err(error) = found {
+            faults.push(host(format!("{what}: {error:#}")).hint(hint));
+        }
+    };
+    need(probe::user_namespaces(), "user namespaces", "sysctl user.max_user_namespaces; in a container run it privileged");
+    let base = &paths.work_base;
+    let made = std::fs::create_dir_all(base).map_err(anyhow::Error::from);
+    need(made, &format!("work directory {}", base.display()), "give another with --work-dir");
+    let layers = in_memory(paths).map_or_else(|| probe::idmapped_layers(base), |_| Ok(()));
+    let hint = "overlay with idmapped layers needs Linux 5.19 and ext4, xfs or btrfs; give a directory on one with --work-dir";
+    need(layers, &format!("layers in {}", base.display()), hint);
+    let Some(disk) = &plan.disk else { return };
+    need(probe::loop_control(), "loop devices", "modprobe loop; in a container run it privileged");
+    if disk.layout.needs_device_mapper() {
+        need(probe::device_mapper(), "LVM", "use a layout without lvm, or a machine whose kernel has device-mapper");
+        need(Err(anyhow::anyhow!("volumes are planned but not made by this version")), "LVM", "use a layout without lvm");
+    }
+    for file_system in &disk.layout.filesystems {
+        let kind = file_system.fstype.as_str();
+        if !matches!(kind, "swap" | "vfat" | "fat") {
+            need(probe::filesystem(kind), &format!("file system {}", file_system.name), "use one that this kernel has");
+        }
+    }
+}
+
+fn directories(plan: &Plan, faults: &mut Faults) {
+    let parent = Path::new(&plan.output).parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        let fault = Fault::new(FaultKind::Usage, format!("output directory {} does not exist", parent.display()));
+        faults.push(fault.hint(format!("mkdir -p {}", parent.display())));
+    }
+}
+
+fn host(message: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::Host, message)
+}
+
+/// Least memory left over for a build that works in memory, in bytes.
+const LEAST_MEMORY: u64 = 6 << 30;
+
+/// Bytes of memory for work files: three quarters of what is free, when that is enough for an ordinary image and the kernel can map its ids.
+pub(crate) fn in_memory(paths: &Paths) -> Option<u64> {
+    if !paths.tmpfs {
+        return None;
+    }
+    let free = probe::free_memory().unwrap_or(0);
+    (free >= LEAST_MEMORY && probe::idmapped_tmpfs().is_ok()).then_some(free / 4 * 3)
+}
+
+/// Removes the work directories of builds that died.
+pub fn clean_dead(paths: &Paths) -> Vec<Cleaned> {
+    match work_dir::clean_dead(&paths.work_base) {
+        Ok(cleaned) => cleaned,
+        Err(error) => {
+            tracing::debug!("{}: {error:#}", paths.work_base.display());
+            Vec::new()
+        }
+    }
+}
+
+/// One line of `dibw doctor`.
+pub struct Finding {
+    what: String,
+    /// What is wrong, or nothing.
+    problem: Option<String>,
+    /// Whether no build works without.
+    needed: bool,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, found: Result<()>, needed: bool) -> Self {
+        Self { what: what.into(), problem: found.err().map(|error| format!("{error:#}")), needed }
+    }
+
+    /// No build can work here.
+    pub fn fatal(&self) -> bool {
+        self.needed && self.problem.is_some()
+    }
+}
+
+impl Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.problem, self.needed) {
+            (None, _) => write!(f, "ok       {}", self.what),
+            (Some(problem), true) => write!(f, "MISSING  {}: {problem}", self.what),
+            (Some(problem), false) => write!(f, "absent   {}: {problem}", self.what),
+        }
+    }
+}
+
+/// Programs that builds use, and which every build needs.
+const TOOLS: [(&str, bool); 9] = [
+    ("bash", true),
+    ("mmdebstrap", false),
+    ("mkfs.ext4", false),
+    ("mkfs.xfs", false),
+    ("mkfs.btrfs", false),
+    ("mkfs.vfat", false),
+    ("mcopy", false),
+    ("mkswap", false),
+    ("qemu-system-x86_64", false),
+];
+
+/// Everything `dibw doctor` looks at.
+pub fn examine(work_base: &PathBuf) -> Vec<Finding> {
+    let root = if probe::is_root() { Ok(()) } else { Err(anyhow::anyhow!("this is not root")) };
+    let made = std::fs::create_dir_all(work_base).map_err(anyhow::Error::from);
+    let mut findings = vec![
+        Finding::new("root", root, true),
+        Finding::new("user namespaces", probe::user_namespaces(), true),
+        Finding::new("loop devices (disk images)", probe::loop_control(), true),
+        Finding::new(format!("work directory {}", work_base.display()), made, true),
+        Finding::new("overlay layers in it", probe::idmapped_layers(work_base), true),
+        Finding::new("work in memory (idmapped tmpfs)", probe::idmapped_tmpfs(), false),
+        Finding::new("device-mapper (LVM)", probe::device_mapper(), false),
+    ];
+    for kind in ["ext4", "xfs", "btrfs"] {
+        findings.push(Finding::new(format!("file system {kind}"), probe::filesystem(kind), false));
+    }
+    for (program, needed) in TOOLS {
+        let found = probe::find_tool(program).map(drop).ok_or_else(|| {
+            anyhow::anyhow!("apt-get install {}", probe::package_of(program).unwrap_or(program))
+        });
+        findings.push(Finding::new(program, found, needed));
+    }
+    findings
+}

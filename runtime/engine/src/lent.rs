@@ -1,0 +1,265 @@
+//! What a typed hook is lent: the target's files, its tools in the sandbox, the phase's variables and package transaction.
+//! The host asks the policy before each call; here it is only done.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dibw_host::{
+    Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo,
+};
+use dibw_policy::{Record, ServiceAction};
+use dibw_sys::in_root::FileError;
+use dibw_sys::target_files::{SpecialBits, kind_name};
+
+use crate::accounts;
+use crate::audit::Audit;
+use crate::environment::Variables;
+use crate::events::{Event, Events, Level, printable};
+use crate::machine::{Ending, Inside, Machine, Stream};
+use crate::target::TargetFiles;
+
+/// What a hook leaves behind for the engine: requests and variables.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Packages it wants.
+    pub install: Vec<String>,
+    /// Packages it wants gone.
+    pub remove: Vec<String>,
+    /// Variables it set.
+    pub variables: Variables,
+}
+
+/// The lender for one hook.
+pub struct Lender {
+    /// The machine.
+    pub machine: Rc<RefCell<dyn Machine>>,
+    /// Who listens.
+    pub events: Rc<dyn Events>,
+    /// Where decisions are recorded.
+    pub audit: Rc<RefCell<Audit>>,
+    /// Name of the element.
+    pub element: String,
+    /// Variables of the phase, as the target's tools see them.
+    pub variables: Variables,
+    /// What is left.
+    pub left: Rc<RefCell<Left>>,
+}
+
+/// Longest wait for a tool of the target that the runtime itself calls.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Most bytes kept of each stream of a program.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
+impl Lender {
+    fn files(&self) -> Lend<TargetFiles> {
+        let root = self.machine.borrow_mut().target().map_err(|error| io(&error))?;
+        TargetFiles::open(&root).map_err(|error| io(&error))
+    }
+
+    /// Runs a program in the target's sandbox, without network.
+    fn run(&self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
+        let command = Inside {
+            argv: argv.to_vec(),
+            env: self.variables.clone(),
+            stdin: stdin.to_vec(),
+            timeout: Some(timeout),
+            ..Inside::default()
+        };
+        let mut output = Output::default();
+        let mut take = |stream, line: &str| {
+            let kept = match stream {
+                Stream::Stdout => &mut output.stdout,
+                Stream::Stderr => &mut output.stderr,
+            };
+            if kept.len() + line.len() < OUTPUT_LIMIT {
+                kept.extend_from_slice(line.as_bytes());
+                kept.push(b'\n');
+            }
+        };
+        let ending = self.machine.borrow_mut().inside(&command, &mut take).map_err(|error| io(&error))?;
+        let code = match ending {
+            Ending::Exited(0) => return Ok(output),
+            Ending::Exited(code) => Some(code),
+            Ending::Signalled(_) => None,
+            Ending::TimedOut => {
+                return Err(LentError::Limit(format!("`{}` took longer than {timeout:?}", argv.join(" "))));
+            }
+            Ending::Interrupted => return Err(LentError::Fatal("interrupted".into())),
+        };
+        Err(LentError::Exec { argv: argv.to_vec(), code, stderr_tail: tail(&output.stderr) })
+    }
+
+    /// The same for the tools that accounts are made with.
+    fn tool(&self) -> impl FnMut(&[&str]) -> anyhow::Result<()> + '_ {
+        |argv: &[&str]| {
+            let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+            Ok(self.run(&argv, &[], TOOL_TIMEOUT).map(drop)?)
+        }
+    }
+}
+
+/// The last 20 lines.
+fn tail(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+fn io(error: &anyhow::Error) -> LentError {
+    LentError::Io(format!("{error:#}"))
+}
+
+/// A failed tool stays an `Exec` error, whatever stood between.
+fn lent(error: anyhow::Error) -> LentError {
+    match error.downcast::<LentError>() {
+        Ok(error) => error,
+        Err(error) => match error.downcast::<FileError>() {
+            Ok(error) => file(error),
+            Err(error) => io(&error),
+        },
+    }
+}
+
+fn file(error: FileError) -> LentError {
+    let text = error.to_string();
+    match error {
+        FileError::NotFound { .. } => LentError::NotFound(text),
+        FileError::NotRegular { .. } | FileError::Invalid { .. } => LentError::Invalid(text),
+        FileError::TooLarge { .. } => LentError::Limit(text),
+        FileError::Io { .. } => LentError::Io(text),
+    }
+}
+
+impl Lent for Lender {
+    fn resolve(&mut self, path: &str, follow: Follow) -> Lend<String> {
+        let files = self.files()?.0;
+        match follow {
+            Follow::Parents => files.resolve(path),
+            Follow::Whole => files.resolve_following(path),
+        }
+        .map_err(file)
+    }
+
+    fn read_file(&mut self, path: &str, offset: u64, length: u64) -> Lend<Vec<u8>> {
+        self.files()?.0.read(path, offset, length).map_err(file)
+    }
+
+    fn write_file(&mut self, path: &str, contents: &[u8], mode: u32) -> Lend<()> {
+        self.files()?.0.write(path, contents, mode, SpecialBits::Strip).map_err(file)
+    }
+
+    fn make_directory(&mut self, path: &str, mode: u32) -> Lend<()> {
+        self.files()?.0.make_dir(path, mode).map_err(file)
+    }
+
+    fn symlink(&mut self, target: &str, path: &str) -> Lend<()> {
+        self.files()?.0.symlink(target, path).map_err(file)
+    }
+
+    fn read_link(&mut self, path: &str) -> Lend<String> {
+        self.files()?.0.read_link(path).map_err(file)
+    }
+
+    fn stat(&mut self, path: &str) -> Lend<Option<FileStat>> {
+        let stat = self.files()?.0.stat(path).map_err(file)?;
+        Ok(stat.map(|stat| FileStat {
+            kind: kind_name(stat.kind),
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            size: stat.size,
+        }))
+    }
+
+    fn list_directory(&mut self, path: &str) -> Lend<Vec<String>> {
+        self.files()?.0.list_dir(path).map_err(file)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Lend<()> {
+        self.files()?.0.rename(from, to).map_err(file)
+    }
+
+    fn remove(&mut self, path: &str) -> Lend<()> {
+        self.files()?.0.remove(path).map_err(file)
+    }
+
+    fn remove_tree(&mut self, path: &str) -> Lend<()> {
+        self.files()?.0.remove_all(path).map_err(file)
+    }
+
+    fn set_mode(&mut self, path: &str, mode: u32) -> Lend<()> {
+        self.files()?.0.set_mode(path, mode, SpecialBits::Strip).map_err(file)
+    }
+
+    fn set_owner(&mut self, path: &str, uid: u32, gid: u32) -> Lend<()> {
+        self.files()?.0.set_owner(path, uid, gid).map_err(file)
+    }
+
+    fn install_packages(&mut self, names: &[String]) -> Lend<()> {
+        self.left.borrow_mut().install.extend_from_slice(names);
+        Ok(())
+    }
+
+    fn remove_packages(&mut self, names: &[String]) -> Lend<()> {
+        self.left.borrow_mut().remove.extend_from_slice(names);
+        Ok(())
+    }
+
+    fn set_service(&mut self, action: ServiceAction, unit: &str) -> Lend<()> {
+        let verb = match action {
+            ServiceAction::Enable => "enable",
+            ServiceAction::Disable => "disable",
+            ServiceAction::Mask => "mask",
+        };
+        self.run(&["systemctl", verb, "--", unit].map(str::to_owned), &[], TOOL_TIMEOUT).map(drop)
+    }
+
+    fn add_user(&mut self, account: &Account) -> Lend<()> {
+        let existing = accounts::existing_account(&account.name, &self.files()?).map_err(lent)?;
+        accounts::add(account, existing, &mut self.tool()).map_err(lent)
+    }
+
+    fn add_group(&mut self, name: &str, kind: GroupKind) -> Lend<()> {
+        let existing = accounts::existing_group(name, &self.files()?).map_err(lent)?;
+        accounts::add_group(name, kind, existing, &mut self.tool()).map_err(lent)
+    }
+
+    fn set_authorized_keys(&mut self, name: &str, keys: &[String]) -> Lend<()> {
+        accounts::set_authorized_keys(name, keys, &self.files()?).map_err(lent)
+    }
+
+    fn grant_sudo(&mut self, name: &str, sudo: Sudo) -> Lend<()> {
+        accounts::grant_sudo(name, sudo, &self.files()?).map_err(lent)
+    }
+
+    fn execute(&mut self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
+        self.run(argv, stdin, timeout)
+    }
+
+    fn get_variable(&mut self, name: &str) -> Lend<Option<String>> {
+        Ok(self.variables.get(name).cloned())
+    }
+
+    fn set_variable(&mut self, name: &str, value: &str) -> Lend<()> {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self.left.borrow_mut().variables.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn log(&mut self, level: LogLevel, message: &str) {
+        let level = match level {
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Info => Level::Info,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Error => Level::Error,
+        };
+        self.events.tell(Event::Message { level, element: self.element.clone(), text: printable(message) });
+    }
+
+    fn audit(&mut self, record: Record) -> Lend<()> {
+        self.audit.borrow_mut().add(&record);
+        Ok(())
+    }
+}

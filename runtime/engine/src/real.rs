@@ -1,0 +1,237 @@
+//! The machine as it is: [`Machine`] done with `dibw-sys`. Everything taken is held here and given back by `release`.
+
+mod disk;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use dibw_plan::Confinement;
+use dibw_plan::layout::Geometry;
+use dibw_sys::confined::{ConfinedCommand, Level};
+use dibw_sys::copy_tree::copy_tree;
+use dibw_sys::overlay::TargetTree;
+use dibw_sys::process::{Finished, Status};
+use dibw_sys::runner::Runner;
+use dibw_sys::sandbox::{
+    Bind, BindAccess, BindOwners, DeviceNode, Extras, Input, Network, SandboxCommand, Sysfs, TargetSource,
+};
+use dibw_sys::signals;
+use dibw_sys::tree_walk::tree_usage;
+use dibw_sys::work_dir::WorkDir;
+
+use self::disk::Disk;
+use crate::machine::{Ending, FileSystem, Inside, Machine, OnLine, Outside, Stream};
+use crate::run::Paths;
+
+/// This machine.
+pub struct RealMachine {
+    runner: Runner,
+    tree: TargetTree,
+    disk: Disk,
+    /// Where the disk is mounted, once the target has moved there.
+    moved: Option<PathBuf>,
+    build_dir: PathBuf,
+    /// Last: everything else lies in it.
+    work: Option<WorkDir>,
+}
+
+impl RealMachine {
+    /// Makes a work directory, in memory where that is wanted and possible.
+    ///
+    /// # Errors
+    /// When this machine can't hold layers or make a user namespace.
+    pub fn new(paths: &Paths) -> Result<Self> {
+        crate::check::clean_dead(paths);
+        let base = &paths.work_base;
+        std::fs::create_dir_all(base).with_context(|| format!("making {}", base.display()))?;
+        let work = WorkDir::create(base, crate::check::in_memory(paths))?;
+        let build_dir = work.path();
+        let tree = TargetTree::new(&build_dir)?;
+        Ok(Self { runner: Runner::new()?, tree, disk: Disk::default(), moved: None, build_dir, work: Some(work) })
+    }
+
+    fn disk_root(&self) -> PathBuf {
+        self.build_dir.join("disk")
+    }
+
+    fn extras(&self, command: &Inside) -> Extras {
+        let device = |path: &Path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            DeviceNode { host: path.to_path_buf(), name }
+        };
+        let devices = match command.image_devices {
+            true => self.disk.devices().map(device).collect(),
+            false => Vec::new(),
+        };
+        let bind = |(source, dest): &(PathBuf, String)| Bind {
+            source: source.clone(),
+            dest: dest.into(),
+            access: BindAccess::ReadOnly,
+            owners: BindOwners::Mapped,
+        };
+        Extras {
+            network: network(command.network),
+            sysfs: Sysfs::Absent,
+            devices,
+            binds: command.read_only.iter().map(bind).collect(),
+        }
+    }
+}
+
+impl Machine for RealMachine {
+    fn begin_layer(&mut self, name: &str) -> Result<()> {
+        match self.moved {
+            // The file systems of the image are there; their changes have no layers.
+            Some(_) => Ok(()),
+            None => self.tree.begin_layer(name).map(drop),
+        }
+    }
+
+    fn target(&mut self) -> Result<PathBuf> {
+        match &self.moved {
+            Some(root) => Ok(root.clone()),
+            None => self.tree.mount_plain().map(Path::to_path_buf),
+        }
+    }
+
+    fn inside(&mut self, command: &Inside, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        let sandboxed = SandboxCommand {
+            argv: command.argv.clone(),
+            env: command.env.clone(),
+            cwd: "/".into(),
+            stdin: match command.stdin.is_empty() {
+                true => Input::Null,
+                false => Input::Bytes(command.stdin.clone()),
+            },
+            timeout: command.timeout,
+            extras: self.extras(command),
+        };
+        let mut lines = |stream, line: &str| on_line(from_sys(stream), line);
+        let finished = match &self.moved {
+            Some(root) => self.runner.inside(&TargetSource::Tree(root), &sandboxed, &mut lines),
+            None => {
+                if command.discard {
+                    self.tree.begin_layer("discarded")?;
+                }
+                let view = self.tree.sandbox_root()?;
+                let finished = self.runner.inside(&TargetSource::Layers(view), &sandboxed, &mut lines);
+                if command.discard {
+                    self.tree.discard_top()?;
+                }
+                finished
+            }
+        };
+        finished.map(ending)
+    }
+
+    fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        let level = match command.confinement {
+            Confinement::Confined => Level::Confined,
+            Confinement::Host => Level::Host,
+            other => bail!("a command on the host can't be confined as {other:?}"),
+        };
+        let confined = ConfinedCommand {
+            argv: command.argv.clone(),
+            env: command.env.clone(),
+            cwd: command.cwd.clone(),
+            stdin: Input::Null,
+            timeout: None,
+            level,
+            writable: command.writable.clone(),
+            network: network(command.network),
+        };
+        self.runner.outside(&confined, &mut |stream, line| on_line(from_sys(stream), line)).map(ending)
+    }
+
+    fn usage(&mut self) -> Result<u64> {
+        let root = self.target()?;
+        Ok(tree_usage(&root)?.bytes)
+    }
+
+    fn create_image(&mut self, name: &str, bytes: u64, _sector_size: u32) -> Result<()> {
+        self.disk.create_image(&self.build_dir.join("images"), name, bytes)
+    }
+
+    fn write_table(&mut self, image: &str, geometry: &Geometry) -> Result<()> {
+        self.disk.write_table(image, geometry)
+    }
+
+    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()> {
+        self.disk.attach(device, image, offset, bytes, sector_size)
+    }
+
+    fn device(&mut self, device: &str) -> Result<PathBuf> {
+        self.disk.device(device).map(Path::to_path_buf)
+    }
+
+    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()> {
+        self.disk.make_file_system(device, file_system)
+    }
+
+    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()> {
+        let (root, staging) = (self.disk_root(), self.build_dir.join("staging"));
+        self.disk.mount(&root, &staging, device, kind, mount_point)
+    }
+
+    fn move_target_to_disk(&mut self) -> Result<()> {
+        let root = self.disk_root();
+        let from = self.tree.mount_plain()?.to_path_buf();
+        copy_tree(&from, &root, &[], &mut |_| match signals::interrupted() {
+            Some(_) => bail!("interrupted"),
+            None => Ok(()),
+        })?;
+        self.tree.unmount()?;
+        self.tree.discard_all()?;
+        self.moved = Some(root);
+        Ok(())
+    }
+
+    fn unmount(&mut self, mount_point: &str) -> Result<()> {
+        self.disk.unmount(mount_point)
+    }
+
+    fn detach(&mut self, device: &str) -> Result<()> {
+        self.disk.detach(device)
+    }
+
+    fn image(&mut self, name: &str) -> Result<File> {
+        let file = self.disk.image(name)?;
+        file.try_clone().with_context(|| format!("image {name}"))
+    }
+
+    fn release(&mut self) -> Vec<anyhow::Error> {
+        let mut errors = self.disk.release();
+        errors.extend(self.tree.unmount().err());
+        errors.extend(self.work.take().and_then(|work| work.remove().err()));
+        errors
+    }
+
+    fn work_dir(&self) -> &Path {
+        &self.build_dir
+    }
+
+    fn interrupted(&self) -> bool {
+        signals::interrupted().is_some()
+    }
+}
+
+fn network(wanted: bool) -> Network {
+    if wanted { Network::Host } else { Network::None }
+}
+
+fn from_sys(stream: dibw_sys::process::Stream) -> Stream {
+    match stream {
+        dibw_sys::process::Stream::Stdout => Stream::Stdout,
+        dibw_sys::process::Stream::Stderr => Stream::Stderr,
+    }
+}
+
+fn ending(finished: Finished) -> Ending {
+    match finished.status {
+        Status::Exited(code) => Ending::Exited(code),
+        Status::Signalled(signal) => Ending::Signalled(signal),
+        Status::TimedOut => Ending::TimedOut,
+        Status::Interrupted => Ending::Interrupted,
+    }
+}

@@ -1,0 +1,142 @@
+//! Typed hooks: loads the component the plan names, lends it the machine, and deals with what it leaves.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use dibw_host::{HookCall, HookFailure, Lent, Limits, LoadedElement};
+use dibw_plan::plan::{Component, PlannedElement};
+use dibw_plan::{Action, FaultKind, Phase, Step};
+use sha2::{Digest, Sha256};
+
+use crate::catalogue::hex;
+use crate::events::Level;
+use crate::failure::Failure;
+use crate::lent::Lender;
+use crate::rehearsal::package_requests;
+use crate::run::Build;
+
+impl<'a> Build<'a> {
+    /// Runs the typed hook of a step.
+    pub(crate) fn typed_hook(&mut self, phase: Phase, step: &'a Step) -> Result<(), Failure> {
+        let (element, loaded) = self.load(step)?;
+        let lender = self.lender(&element.name);
+        let left = lender.left.clone();
+        if let Err(failure) = self.call(element, &loaded, phase, Box::new(lender))? {
+            return Err(from_hook(&failure));
+        }
+        let left = left.take();
+        self.base_variables.extend(left.variables.clone());
+        self.variables.extend(left.variables.clone());
+        self.unforeseen(element, phase, left)
+    }
+
+    /// Installs what the hook asked for and the phase's transaction did not know of.
+    fn unforeseen(&mut self, element: &PlannedElement, phase: Phase, mut left: crate::lent::Left) -> Result<(), Failure> {
+        if self.has_transaction(phase) {
+            left.install.retain(|name| !self.requested.contains(&(phase, name.clone())));
+            left.remove.retain(|name| !self.requested.contains(&(phase, name.clone())));
+        }
+        if left.install.is_empty() && left.remove.is_empty() {
+            return Ok(());
+        }
+        let text = "asks for packages that were not foreseen: one more transaction";
+        self.message(Level::Info, &element.name, text);
+        self.transaction(&package_requests(&element.name, phase, &left))
+    }
+
+    fn has_transaction(&self, phase: Phase) -> bool {
+        let transaction = |step: &Step| step.phase == Some(phase) && matches!(step.action, Action::Packages { .. });
+        self.plan.steps.iter().any(transaction)
+    }
+
+    /// The component of a step, compiled; its bytes must be those that were planned with.
+    pub(crate) fn load(&mut self, step: &'a Step) -> Result<(&'a PlannedElement, Rc<LoadedElement>), Failure> {
+        let name = step.element.as_deref().unwrap_or_default();
+        let plan = self.plan;
+        let element = plan.elements.iter().find(|element| element.name == name);
+        let element = element.with_context(|| format!("element {name} is not in the plan"))?;
+        if let Some(loaded) = self.loaded.get(name) {
+            return Ok((element, loaded.clone()));
+        }
+        let component = component(element)?;
+        let bytes = planned_bytes(component)?;
+        let loaded = Rc::new(self.host.load(&bytes)?);
+        self.loaded.insert(name.to_owned(), loaded.clone());
+        Ok((element, loaded))
+    }
+
+    /// What the hooks of an element are lent.
+    pub(crate) fn lender(&self, element: &str) -> Lender {
+        Lender {
+            machine: self.machine.clone(),
+            events: self.events.clone(),
+            audit: self.audit.clone(),
+            element: element.to_owned(),
+            variables: self.inside_variables(),
+            left: Rc::default(),
+        }
+    }
+
+    /// Calls a hook; the inner result is the hook's own.
+    pub(crate) fn call(
+        &self,
+        element: &PlannedElement,
+        loaded: &LoadedElement,
+        phase: Phase,
+        lent: Box<dyn Lent>,
+    ) -> Result<Result<(), HookFailure>, Failure> {
+        let component = component(element)?;
+        let call = HookCall {
+            phase: phase.name().to_owned(),
+            config_json: component.config.to_string(),
+            facts: self.facts(&element.name, phase),
+            limits: Limits::default(),
+            effective: component.effective.clone(),
+            lent,
+        };
+        Ok(self.host.run_hook(loaded, call).result)
+    }
+
+    /// What `facts.get` answers.
+    fn facts(&self, element: &str, phase: Phase) -> BTreeMap<String, String> {
+        let variable = |name: &str| self.variables.get(name).cloned().unwrap_or_default();
+        let image = Path::new(&self.plan.output).file_name().map(|name| name.to_string_lossy().into_owned());
+        let facts = [
+            ("arch", self.plan.arch.clone()),
+            ("distro", variable("DISTRO_NAME")),
+            ("release", variable("DIB_RELEASE")),
+            ("init-system", variable("DIB_INIT_SYSTEM")),
+            ("image-name", image.unwrap_or_default()),
+            ("element", element.to_owned()),
+            ("phase", phase.name().to_owned()),
+            ("source-date-epoch", self.plan.source_date_epoch.to_string()),
+            ("root-label", variable("DIB_ROOT_LABEL")),
+            ("root-fstype", variable("DIB_ROOT_FSTYPE")),
+        ];
+        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
+        known.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn component(element: &PlannedElement) -> Result<&Component> {
+    element.component.as_ref().with_context(|| format!("element {} has no component", element.name))
+}
+
+fn planned_bytes(component: &Component) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(&component.path).with_context(|| format!("reading {}", component.path))?;
+    if hex(&Sha256::digest(&bytes)) != component.digest {
+        bail!("{} changed after the plan was made", component.path);
+    }
+    Ok(bytes)
+}
+
+fn from_hook(failure: &HookFailure) -> Failure {
+    let kind = match failure.exit_code() {
+        3 => FaultKind::Policy,
+        _ => FaultKind::Build,
+    };
+    let fault = failure.to_fault();
+    Failure { kind, hint: fault.hint, ..Failure::new(failure.to_string()) }
+}

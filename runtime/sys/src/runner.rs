@@ -1,0 +1,162 @@
+//! Owns the one way by which commands of elements run, in the target and on the host.
+//! Must not decide who may run what. Called by the engine.
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::channel::{Channel, Outputs};
+use crate::confined::ConfinedCommand;
+use crate::process::{CannotStart, Finished, OnLine, StartFailure, Status, watch};
+use crate::sandbox::{Input, SandboxCommand, TargetSource};
+use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report, RootSpec};
+use crate::userns::{self, UserNamespace};
+
+/// Runs commands. One per build: its commands share a user namespace.
+#[derive(Debug)]
+pub struct Runner {
+    program: PathBuf,
+    userns: UserNamespace,
+}
+
+impl Runner {
+    /// A runner that re-executes this very program, whose `main` must call [`crate::entry::dispatch`] first.
+    ///
+    /// # Errors
+    /// See [`UserNamespace::create`].
+    pub fn new() -> Result<Self> {
+        Self::with_program(Path::new("/proc/self/exe"))
+    }
+
+    /// As [`Runner::new`] with another program that calls [`crate::entry::dispatch`].
+    ///
+    /// # Errors
+    /// See [`UserNamespace::create`].
+    pub fn with_program(program: &Path) -> Result<Self> {
+        let userns = UserNamespace::create(program, userns::DEFAULT_BASE, userns::COUNT)?;
+        Ok(Self { program: program.to_owned(), userns })
+    }
+
+    /// The user namespace of its sandboxes.
+    pub fn userns(&self) -> &UserNamespace {
+        &self.userns
+    }
+
+    /// Runs a command in the target, `strict` (SANDBOX.md 3.3, V9), and waits until it and all it started are gone.
+    ///
+    /// # Errors
+    /// [`CannotStart`] when the program can't be executed; otherwise a failure of the sandbox itself. A command that
+    /// fails, runs late or is interrupted is not an error here: see [`Finished::status`].
+    pub fn inside(
+        &self,
+        target: &TargetSource<'_>,
+        command: &SandboxCommand,
+        on_line: OnLine<'_>,
+    ) -> Result<Finished> {
+        let input = Fed::new(&command.stdin)?;
+        let root = match target {
+            TargetSource::Layers(view) => view.spec(),
+            TargetSource::Tree(path) => RootSpec::Tree(path.to_path_buf()),
+        };
+        let job = Job::Inside(InsideJob {
+            launch: launch(&command.argv, &command.env, &command.cwd, &input)?,
+            userns: self.userns.proc_path(),
+            id_base: self.userns.base(),
+            root,
+            extras: command.extras.clone(),
+        });
+        self.run(&job, &command.argv, command.timeout, on_line)
+    }
+
+    /// Runs a command on the host's own root, caged as its level says, and waits until it and all it started are gone.
+    ///
+    /// # Errors
+    /// As [`Runner::inside`].
+    pub fn outside(&self, command: &ConfinedCommand, on_line: OnLine<'_>) -> Result<Finished> {
+        let input = Fed::new(&command.stdin)?;
+        let job = Job::Outside(OutsideJob {
+            launch: launch(&command.argv, &command.env, &command.cwd, &input)?,
+            level: command.level,
+            network: command.network,
+            writable: command.writable.clone(),
+        });
+        self.run(&job, &command.argv, command.timeout, on_line)
+    }
+
+    fn run(
+        &self,
+        job: &Job,
+        argv: &[String],
+        timeout: Option<Duration>,
+        on_line: OnLine<'_>,
+    ) -> Result<Finished> {
+        tracing::debug!(?job, "run");
+        let outputs = Outputs { stdout: Stdio::piped(), stderr: Stdio::piped() };
+        let (child, mut channel) = Channel::start(&self.program, job, Some(outputs))?;
+        let (watched, own_status) = watch(child, timeout, on_line, &mut || channel.hang_up())?;
+        // The process is gone, so this never waits. The last report is the one that counts.
+        let mut last = None;
+        while let Some(report) = channel.receive()? {
+            last = Some(report);
+        }
+        let status = match (watched.status, last) {
+            (_, Some(Report::Failed(message))) => bail!("sandbox for {}: {message}", argv.join(" ")),
+            (Some(stopped), _) => stopped,
+            (None, Some(Report::Exited(code))) => Status::Exited(code),
+            (None, Some(Report::Signalled(signal))) => Status::Signalled(signal),
+            (None, Some(Report::CannotStart { errno, exists })) => {
+                let program = argv[0].clone();
+                return Err(CannotStart { program, reason: StartFailure::from_errno(errno, exists) }.into());
+            }
+            (None, Some(Report::Ready) | None) => {
+                bail!("sandbox for {}: it died unexpectedly ({own_status}); out of memory?", argv.join(" "))
+            }
+        };
+        Ok(Finished { status, tail: watched.tail, duration: watched.duration })
+    }
+}
+
+/// Standard input of a command, kept open until it has ended.
+struct Fed(Option<File>);
+
+impl Fed {
+    fn new(input: &Input) -> Result<Self> {
+        let Input::Bytes(bytes) = input else { return Ok(Self(None)) };
+        let mut file =
+            File::from(memfd_create("stdin", MemfdFlags::CLOEXEC).context("memfd for standard input")?);
+        file.write_all(bytes).context("fill standard input")?;
+        file.rewind().context("rewind standard input")?;
+        Ok(Self(Some(file)))
+    }
+
+    fn proc_path(&self) -> Option<PathBuf> {
+        let file = self.0.as_ref()?;
+        Some(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into())
+    }
+}
+
+fn launch(
+    argv: &[String],
+    env: &std::collections::BTreeMap<String, String>,
+    cwd: &Path,
+    input: &Fed,
+) -> Result<Launch> {
+    ensure!(argv.first().is_some_and(|program| !program.is_empty()), "a command without a program");
+    let has_nul = |text: &String| text.contains('\0');
+    ensure!(
+        !argv.iter().any(has_nul) && !env.values().any(has_nul),
+        "{}: NUL byte in its arguments",
+        argv[0]
+    );
+    let bad_name = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
+    if let Some(name) = env.keys().find(bad_name) {
+        bail!("{}: {name:?} can't be the name of a variable", argv[0]);
+    }
+    Ok(Launch { argv: argv.to_vec(), env: env.clone(), cwd: cwd.to_owned(), stdin: input.proc_path() })
+}
