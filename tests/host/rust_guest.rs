@@ -87,6 +87,10 @@ fn every_failure_names_the_authors_line() {
             assert!(named, "{mark} at line {line}: {failure}");
         }
         assert!(failure.frames.iter().any(|frame| frame.file.is_some() && frame.line.is_some()), "{failure}");
+        let theirs = |frame: &dibw_host::Frame| {
+            frame.file.as_deref().is_some_and(|file| file.ends_with("trouble/src/lib.rs"))
+        };
+        assert!(failure.frames.iter().all(theirs), "only the author's frames: {failure}");
         if let FailureKind::Panic { line: panicked, .. } = failure.kind {
             assert_eq!(panicked, line);
         }

@@ -311,7 +311,8 @@ fn a_disk_that_fills_up_below_a_sparse_image_is_noticed() -> Result<()> {
         mkfs(device.path(), &Format { uuid: None, ..format(kind, &[]) })?;
         let mount = Mount::new(device.path(), dir.path(), kind.name(), "")?;
         // Noticed at the latest when everything is written, since the file system believes that it has the space.
-        let written = std::fs::write(dir.path().join("file"), vec![1; 200 * MIB as usize]).map_err(Into::into);
+        let written =
+            std::fs::write(dir.path().join("file"), vec![1; 200 * MIB as usize]).map_err(Into::into);
         let noticed = written.and_then(|()| syncfs(dir.path())).is_err();
         mount.unmount()?;
         // Whether the last flush fails too differs between file systems; the device must be gone in any case.

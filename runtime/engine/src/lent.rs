@@ -9,8 +9,7 @@ use dibw_host::{
     Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo,
 };
 use dibw_policy::{Record, ServiceAction};
-use dibw_sys::in_root::FileError;
-use dibw_sys::target_files::{SpecialBits, kind_name};
+use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
 
 use crate::accounts;
 use crate::audit::Audit;

@@ -201,6 +201,8 @@ impl Machine for RealMachine {
     }
 
     fn release(&mut self) -> Vec<anyhow::Error> {
+        // A further signal must not break the unwinding.
+        let _shield = signals::Shield::raise();
         let mut errors = self.disk.release();
         errors.extend(self.tree.unmount().err());
         errors.extend(self.work.take().and_then(|work| work.remove().err()));

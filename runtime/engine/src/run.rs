@@ -145,6 +145,8 @@ impl<'a> Build<'a> {
         let digest = dibw_plan::digest::digest(self.plan);
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
         crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
+        // There is a target, if an empty one, from the first step on.
+        self.machine().begin_layer("000-empty")?;
         let plan = self.plan;
         for (index, step) in plan.steps.iter().enumerate() {
             self.stop_if_told()?;

@@ -149,7 +149,8 @@ impl Build<'_> {
 
     /// The directories that hooks on the host may write to.
     fn writable(&self) -> Result<Vec<PathBuf>, Failure> {
-        Ok(vec![self.machine.borrow().work_dir().to_path_buf(), self.image_cache.clone(), self.target()?])
+        let work_dir = self.machine().work_dir().to_path_buf();
+        Ok(vec![work_dir, self.image_cache.clone(), self.target()?])
     }
 
     /// Evaluates `environment.d` for a phase into this build's variables.

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use dibw_sys::in_root::FileError;
-use dibw_sys::target_files::{SpecialBits, TargetRoot, kind_name};
+use dibw_sys::target_files::{FileError, SpecialBits, TargetRoot, kind_name};
 
 
 /// The target's root directory; no path leads out of it.

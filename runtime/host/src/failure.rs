@@ -252,12 +252,17 @@ fn is_authors(frame: &Frame) -> bool {
     ];
     let name = frame.function.trim_start_matches(['<', '&']);
     let library = LIBRARIES.iter().any(|prefix| name.starts_with(prefix)) || name.starts_with("cabi_");
-    let glue = name.contains("dibw:element/")
-        || name.contains("::exports::dibw::")
-        || name.contains("_export_run_cabi");
+    let glue = name.contains("dibw:element/") || name.contains("::exports::dibw::") || name == "export_run";
     let source = frame.file.as_deref().unwrap_or_default();
-    let foreign =
-        ["/rustc/", "/library/core/", "/library/std/", "/library/alloc/", "/rust-src/", "sdk/rust/src/"];
+    let foreign = [
+        "/rustc/",
+        "/library/core/",
+        "/library/std/",
+        "/library/alloc/",
+        "/rust-src/",
+        "sdk/rust/src/",
+        "dibw-sdk/src/",
+    ];
     !library && !glue && !foreign.iter().any(|part| source.contains(part))
 }
 

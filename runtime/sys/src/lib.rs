@@ -4,7 +4,7 @@ pub mod artifact;
 mod busy;
 pub mod copy_tree;
 mod idmap_trial;
-pub mod in_root;
+mod in_root;
 pub mod loops;
 pub mod mkfs;
 pub mod mounts;

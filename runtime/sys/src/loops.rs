@@ -278,6 +278,7 @@ fn shows(path: &Path, backing: Backing) -> Result<bool> {
 
 /// # Safety
 /// `argument` must be what `request` expects: 0 or the address of a live structure of the right type.
+// SAFETY: what callers must hold to is said above; each of them says how it does.
 unsafe fn ioctl(fd: BorrowedFd<'_>, request: u32, argument: usize) -> Result<u32, Errno> {
     // SAFETY: the descriptor is open for as long as it is borrowed; the argument is the caller's promise.
     let answer = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) };

@@ -155,7 +155,7 @@ impl TargetTree {
         self.unmount()?;
         let Some(top) = self.layers.pop() else { return Ok(()) };
         let dir = self.layer_dir(top.id);
-        fs::remove_dir_all(&dir).with_context(|| cannot("remove", &dir))
+        remove_dir(&dir)
     }
 
     /// Throws all layers away, once the tree lives elsewhere. The tree is unmounted.
@@ -193,7 +193,7 @@ impl TargetTree {
             && RootIdentity::of(&top.upper)?.same_but_for_time(&RootIdentity::of(&below)?);
         let dir = self.layer_dir(top.id);
         let useless = if empty { dir } else { dir.join("work") };
-        fs::remove_dir_all(&useless).with_context(|| cannot("remove", &useless))?;
+        remove_dir(&useless)?;
         if empty {
             self.layers.pop();
         }
@@ -215,7 +215,7 @@ impl TargetTree {
         // After a volatile mount the kernel finds its mark there and refuses: data might have been lost in a crash. There
         // was none, since we are alive.
         let work = self.layer_dir(top.id).join("work");
-        fs::remove_dir_all(&work).with_context(|| cannot("remove", &work))?;
+        remove_dir(&work)?;
         make_dir(&work)?;
         Ok(options)
     }
@@ -265,6 +265,14 @@ fn make_dir(path: &Path) -> Result<()> {
         answer => answer.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755))),
     }
     .with_context(|| cannot("make", path))
+}
+
+/// Removes a directory with all it holds. A layer below one that was thrown away has lost its work directory before.
+fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        answer => answer.with_context(|| cannot("remove", path)),
+    }
 }
 
 fn cannot(verb: &str, path: &Path) -> String {

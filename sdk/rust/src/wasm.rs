@@ -39,9 +39,9 @@ macro_rules! export_element {
                 ) -> ::core::result::Result<(), $crate::wasm::contract::dibw::element::types::Error> {
                     $crate::wasm::run::<$element>(&phase)
                 }
-    }
+            }
 
-            $crate::wasm::contract::export_lifecycle!(Lifecycle with_types_in $crate::wasm::contract);
+    $crate::wasm::contract::export_lifecycle!(Lifecycle with_types_in $crate::wasm::contract);
         };
     };
 }

@@ -63,11 +63,11 @@ mod tests {
 
     #[test]
     fn caches_are_where_users_expect_them() {
-        let cases: [(bool, &[(&str, &str)], &str); 4] = [
-            (true, &[("HOME", "/root"), ("XDG_CACHE_HOME", "/x")], "/var/cache/dibw"),
-            (false, &[("HOME", "/home/me")], "/home/me/.cache/dibw"),
-            (false, &[("HOME", "/home/me"), ("XDG_CACHE_HOME", "/x")], "/x/dibw"),
-            (false, &[], "/var/cache/dibw"),
+        let cases = [
+            (true, vec![("HOME", "/root"), ("XDG_CACHE_HOME", "/x")], "/var/cache/dibw"),
+            (false, vec![("HOME", "/home/me")], "/home/me/.cache/dibw"),
+            (false, vec![("HOME", "/home/me"), ("XDG_CACHE_HOME", "/x")], "/x/dibw"),
+            (false, vec![], "/var/cache/dibw"),
         ];
         for (is_root, variables, expected) in cases {
             let get = |name: &str| {
