@@ -19,6 +19,7 @@ fn confined(script: &str, writable: &[PathBuf]) -> ConfinedCommand {
         timeout: None,
         level: Level::Confined,
         writable: writable.to_vec(),
+        readable: Vec::new(),
         network: Network::None,
     }
 }

@@ -69,6 +69,8 @@ pub struct Outside {
     pub network: bool,
     /// Directories it may write to.
     pub writable: Vec<PathBuf>,
+    /// Directories it must see wherever they are: those of the elements, and where it starts.
+    pub readable: Vec<PathBuf>,
 }
 
 /// A file system to make.

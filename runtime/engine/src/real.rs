@@ -139,6 +139,7 @@ impl Machine for RealMachine {
             timeout: None,
             level,
             writable: command.writable.clone(),
+            readable: command.readable.clone(),
             network: network(command.network),
         };
         self.runner.outside(&confined, &mut |stream, line| on_line(from_sys(stream), line)).map(ending)

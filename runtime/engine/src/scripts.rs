@@ -21,6 +21,7 @@ pub const IN_TARGET: &str = "/tmp/in_target.d";
 const TAIL: usize = 20;
 
 /// The last lines of a command, passed on as they come.
+#[derive(Default)]
 pub struct Lines {
     tail: VecDeque<String>,
     /// Everything on standard output, when it is kept.
@@ -31,7 +32,7 @@ pub struct Lines {
 impl Lines {
     /// Passes every line on.
     pub fn new() -> Self {
-        Self { tail: VecDeque::new(), stdout: String::new(), keep_stdout: false }
+        Self::default()
     }
 
     /// Keeps standard output to itself.
@@ -99,6 +100,7 @@ impl Build<'_> {
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
                     writable: self.writable()?,
+                    readable: self.readable(),
                 };
                 self.outside(&command, &mut lines)?
             }
@@ -153,6 +155,12 @@ impl Build<'_> {
         Ok(vec![work_dir, self.image_cache.clone(), self.target()?])
     }
 
+    /// The directories that hooks on the host must see.
+    fn readable(&self) -> Vec<PathBuf> {
+        let elements = self.plan.elements.iter().map(|element| PathBuf::from(&element.path));
+        elements.chain([self.start_dir.clone()]).collect()
+    }
+
     /// Evaluates `environment.d` for a phase into this build's variables.
     pub(crate) fn environment(&mut self, phase: Phase, files: &[String]) -> Result<(), Failure> {
         self.variables = self.base_variables.clone();
@@ -183,6 +191,7 @@ impl Build<'_> {
                     confinement: dibw_plan::Confinement::Confined,
                     network: false,
                     writable: Vec::new(),
+                    readable: self.readable(),
                 };
                 self.outside(&command, &mut lines)?
             }

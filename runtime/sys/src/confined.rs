@@ -27,6 +27,8 @@ pub struct ConfinedCommand {
     pub level: Level,
     /// The directories it may write to, with all that is mounted below them. Ignored at [`Level::Host`].
     pub writable: Vec<PathBuf>,
+    /// Directories it must see although they lie below `/tmp` or `/run`, which are private; read-only.
+    pub readable: Vec<PathBuf>,
     /// The network it has.
     pub network: Network,
 }

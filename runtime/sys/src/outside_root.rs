@@ -42,6 +42,11 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     let resolver = resolver_in_run();
     let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
     set_attributes(CWD, "/", Depth::Recursive, read_only).context("make the host read-only")?;
+    // Cloned when everything is read-only already, and before it is hidden.
+    let hidden = job.readable.iter().filter(|path| is_hidden(path) && path.is_dir());
+    let hidden: Vec<(PathBuf, DetachedMount)> = hidden
+        .map(|path| DetachedMount::clone_of(path, Depth::Single).map(|clone| (path.clone(), clone)))
+        .collect::<Result<_>>()?;
     for (path, mode) in PRIVATE {
         if !clones.iter().any(|(writable, _)| writable == Path::new(path)) {
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -53,13 +58,18 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     }
     keep_resolv_conf(resolver)?;
     mount_dev(place("/dev".as_ref())?.as_fd(), 0, &[])?;
-    for (path, clone) in clones {
-        if PRIVATE.iter().any(|(private, _)| path.starts_with(private)) {
+    for (path, clone) in hidden.into_iter().chain(clones) {
+        if is_hidden(&path) {
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
         clone.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether a path lies below a directory that is private.
+fn is_hidden(path: &Path) -> bool {
+    PRIVATE.iter().any(|(private, _)| path.starts_with(private) && path != Path::new(private))
 }
 
 /// Mounts `/proc` of the caller's pid namespace; when `confined`, with the machine's settings read-only.

@@ -85,6 +85,7 @@ impl Runner {
             level: command.level,
             network: command.network,
             writable: command.writable.clone(),
+            readable: command.readable.clone(),
         });
         self.run(&job, &command.argv, command.timeout, on_line)
     }
@@ -106,7 +107,7 @@ impl Runner {
             last = Some(report);
         }
         let status = match (watched.status, last) {
-            (_, Some(Report::Failed(message))) => bail!("sandbox for {}: {message}", argv.join(" ")),
+            (_, Some(Report::Failed(message))) => bail!("sandbox for {}: {message}", shown(argv)),
             (Some(stopped), _) => stopped,
             (None, Some(Report::Exited(code))) => Status::Exited(code),
             (None, Some(Report::Signalled(signal))) => Status::Signalled(signal),
@@ -115,12 +116,24 @@ impl Runner {
                 return Err(CannotStart { program, reason: StartFailure::from_errno(errno, exists) }.into());
             }
             (None, Some(Report::Ready) | None) => {
-                bail!("sandbox for {}: it died unexpectedly ({own_status}); out of memory?", argv.join(" "))
+                bail!("sandbox for {}: it died unexpectedly ({own_status}); out of memory?", shown(argv))
             }
         };
         Ok(Finished { status, tail: watched.tail, duration: watched.duration })
     }
 }
+
+/// A command as messages name it: one line, not too long.
+fn shown(argv: &[String]) -> String {
+    let line: String = argv.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("`{}...`", &line[..end]),
+        None => format!("`{line}`"),
+    }
+}
+
+/// Most characters of a command in a message.
+const SHOWN: usize = 80;
 
 /// Standard input of a command, kept open until it has ended.
 struct Fed(Option<File>);

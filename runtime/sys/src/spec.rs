@@ -61,6 +61,8 @@ pub(crate) struct OutsideJob {
     pub level: Level,
     pub network: Network,
     pub writable: Vec<PathBuf>,
+    /// See [`crate::confined::ConfinedCommand::readable`].
+    pub readable: Vec<PathBuf>,
 }
 
 /// What the started process says.

@@ -45,6 +45,7 @@ fn build(dir: &Path, script: &str) -> Result<i32> {
         timeout: None,
         level: confined::Level::Confined,
         writable: vec![dir.to_owned()],
+        readable: Vec::new(),
         network: confined::Network::None,
     };
     let finished = runner.outside(&command(script), &mut |_, line| println!("{line}"))?;
