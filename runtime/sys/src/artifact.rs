@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -108,21 +109,34 @@ impl Artifact {
         self.temporary.as_ref().map(|name| self.dir_path.join(name))
     }
 
+    /// Where it may be for a moment although it has no name yet, for the journal: only a rename replaces something in
+    /// one step, and only a name can be renamed.
+    pub fn passing_path(&self) -> PathBuf {
+        self.temporary_path().unwrap_or_else(|| self.dir_path.join(hidden_name(&self.name, 0)))
+    }
+
     /// Writes the file to the disk, deals with an existing one, and gives it its name. Returns the path.
     ///
     /// # Errors
     /// When it cannot be written (a full disk shows here at the latest) or named; then nothing of it remains.
-    pub fn commit(mut self, existing: Existing) -> Result<PathBuf> {
+    pub fn commit(self, existing: Existing) -> Result<PathBuf> {
+        let path = self.final_path();
+        commit_all(vec![self], existing)?;
+        Ok(path)
+    }
+
+    fn write_out(&self) -> Result<()> {
+        self.file
+            .sync_all()
+            .with_context(|| format!("output {}: writing to disk", self.final_path().display()))
+    }
+
+    /// Gives it its name, replacing what has it.
+    fn give_name(&mut self) -> Result<()> {
         let path = self.final_path();
         let what = || format!("output {}", path.display());
-        self.file.sync_all().with_context(|| format!("{}: writing to disk", what()))?;
-        if let Existing::Keep(time) = existing {
-            keep_old(&self.dir, &self.name, time)
-                .with_context(|| format!("{}: keeping the old one", what()))?;
-        }
         if self.temporary.is_none() && self.link(&self.name.clone()).with_context(what)? {
-            self.sync_name();
-            return Ok(path);
+            return Ok(());
         }
         // Something has the name: only a rename replaces it in one step, and only a name can be renamed.
         for number in 0..NAME_TRIES {
@@ -138,8 +152,7 @@ impl Artifact {
             self.temporary.as_ref().with_context(|| format!("{}: no free temporary name", what()))?;
         rustix::fs::renameat(&self.dir, temporary, &self.dir, &self.name).with_context(what)?;
         self.temporary = None;
-        self.sync_name();
-        Ok(path)
+        Ok(())
     }
 
     /// Gives the nameless file a name; false when something has it already.
@@ -169,6 +182,39 @@ impl Drop for Artifact {
     }
 }
 
+/// Gives files that belong together their names as if at once: whatever takes time or fails (a full disk) comes before
+/// the first of them has its name. The first file is named last, so that where it is, the others are.
+///
+/// # Errors
+/// As [`Artifact::commit`]; files that were named already lose their names again.
+pub fn commit_all(artifacts: Vec<Artifact>, existing: Existing) -> Result<()> {
+    for artifact in &artifacts {
+        artifact.write_out()?;
+    }
+    if let Existing::Keep(time) = existing {
+        for artifact in &artifacts {
+            keep_old(&artifact.dir, &artifact.name, time)
+                .with_context(|| format!("output {}: keeping the old one", artifact.final_path().display()))?;
+        }
+    }
+    let mut named: Vec<Artifact> = Vec::new();
+    for mut artifact in artifacts.into_iter().rev() {
+        if let Err(error) = artifact.give_name() {
+            for artifact in &named {
+                if let Err(errno) = rustix::fs::unlinkat(&artifact.dir, &artifact.name, AtFlags::empty()) {
+                    tracing::warn!(file = %artifact.final_path().display(), "left behind: {errno}");
+                }
+            }
+            return Err(error);
+        }
+        named.push(artifact);
+    }
+    for artifact in &named {
+        artifact.sync_name();
+    }
+    Ok(())
+}
+
 /// Writes a small file (checksums, manifests, `plan.json`) whole or not at all.
 ///
 /// # Errors
@@ -180,8 +226,12 @@ pub fn write_whole(final_path: &Path, contents: &[u8], existing: Existing) -> Re
     artifact.commit(existing)
 }
 
+/// Unlike those of any other build: a process id is not enough, each pid namespace counts from 1.
 fn hidden_name(name: &OsStr, number: u32) -> OsString {
-    let mut hidden = OsString::from(format!("{TEMPORARY_PREFIX}{}-{number}.", std::process::id()));
+    static BUILD: OnceLock<u128> = OnceLock::new();
+    let since = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let build = BUILD.get_or_init(since);
+    let mut hidden = OsString::from(format!("{TEMPORARY_PREFIX}{build:x}-{number}."));
     hidden.push(name);
     hidden
 }

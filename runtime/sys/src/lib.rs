@@ -8,6 +8,7 @@ mod in_root;
 pub mod loops;
 pub mod mkfs;
 pub mod mounts;
+pub mod full;
 pub mod probe;
 mod target_changes;
 pub mod target_files;

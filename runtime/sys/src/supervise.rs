@@ -7,8 +7,9 @@
 //! the third, and the only one that works.
 #![expect(unsafe_code, reason = "fork, unshare, close_range")]
 
+use std::fs::File;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::SigSet;
@@ -17,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::init::{block_signals, wait_as_init};
 use crate::{process::Status, signals};
@@ -27,7 +28,7 @@ use crate::{process::Status, signals};
 ///
 /// In `work` the signals of [`signals`] are caught, and it has no controlling terminal: Ctrl-C reaches it once, from the
 /// supervisor, and its commands not at all. Inherited descriptors other than 0 to 2 are not passed to its commands.
-/// Call it with a single thread; the calling process can't fork afterwards.
+/// Call it with a single thread. It can be called again.
 ///
 /// # Errors
 /// When the namespaces can't be made (not root, or forbidden by a container).
@@ -42,6 +43,9 @@ pub fn run_build(work: impl FnOnce() -> i32) -> Result<i32> {
             drop(life);
             let status = wait_as_init(child)?;
             drop(life_held);
+            leave_dead_namespace()?;
+            // A signal that came too late for the build ends us here.
+            user_mask.thread_set_mask().context("restore the signal mask")?;
             Ok(status.code())
         }
         ForkResult::Child => {
@@ -73,6 +77,13 @@ fn be_init(life: &OwnedFd, user_mask: SigSet, work: impl FnOnce() -> i32) -> Res
             leave(Ok(work()))
         }
     }
+}
+
+/// Until then every fork would land in the namespace of the build that has ended, and fail.
+fn leave_dead_namespace() -> Result<()> {
+    let ours = File::open("/proc/self/ns/pid").context("open our pid namespace")?;
+    move_into_link_name_space(ours.as_fd(), Some(LinkNameSpaceType::ProcessID))
+        .context("return to our pid namespace")
 }
 
 /// Ends this process without running what belongs to the process it was forked from.

@@ -15,7 +15,7 @@ use crate::progress::{self, LogFormat};
 Examples:
   dibw build -o server debian-minimal vm block-device-gpt
   dibw build -o server -t qcow2,raw -p vim,htop --image-size 4GiB debian-minimal vm block-device-efi
-  dibw build --set users.accounts='[{name: ada, sudo: true, keys: [\"ssh-ed25519 AAAA...\"]}]' debian-minimal vm users
+  dibw build --set users.accounts='[{name: ada, sudo: passwordless, authorized-keys: [\"ssh-ed25519 AAAA...\"]}]' debian-minimal vm users
   dibw build ./my-element ./other.wasm debian-minimal
   dibw build --config images.yaml
 
