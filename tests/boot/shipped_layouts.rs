@@ -12,7 +12,9 @@ use dibw_sys::mkfs::{FsKind, fsck};
 const BOOT_TIMEOUT: &str = "420";
 
 /// One image: name, arguments of the build, firmwares it must boot with.
-const IMAGES: [(&str, &[&str], &[&[&str]]); 6] = [
+type Case = (&'static str, &'static [&'static str], &'static [&'static [&'static str]]);
+
+const IMAGES: [Case; 6] = [
     ("gpt", &["block-device-gpt"], &[&[]]),
     ("mbr", &["block-device-mbr"], &[&[]]),
     ("efi", &["block-device-efi"], &[&[], &["--uefi"]]),

@@ -39,12 +39,13 @@ fn trouble() -> Option<Vec<u8>> {
     }
 }
 
-fn run(host: &Host, loaded: &LoadedElement, phase: &str) -> (Result<(), HookFailure>, Vec<String>) {
+fn run(host: &Host, loaded: &LoadedElement, what: &str) -> (Result<(), HookFailure>, Vec<String>) {
     let limits = Limits { guest_time: Duration::from_millis(500), ..Limits::default() };
     let needs = &loaded.manifest().needs;
     let mut asked = call(&[], limits, Double::default());
     asked.effective = Effective::new("trouble", needs, &Policy::default(), &[]);
-    asked.phase = phase.to_owned();
+    asked.phase = "post-install".to_owned();
+    asked.config_json = format!(r#"{{"what":"{what}"}}"#);
     let outcome = host.run_hook(loaded, asked);
     let lent: Box<dyn std::any::Any> = outcome.lent;
     (outcome.result, lent.downcast::<Double>().unwrap().done)
@@ -66,16 +67,16 @@ fn every_failure_names_the_authors_line() {
     let loaded = host.load(&bytes).unwrap();
 
     let cases = [
-        ("pre-install", "DENIED", 3, "target.write `/etc/shadow` refused: "),
-        ("install", "LOOP", 1, "time limit of 0.5 s of its own code reached"),
-        ("post-install", "MEMORY", 1, "memory limit of 64 MiB reached"),
-        ("post-root", "STACK", 1, "stack limit reached (endless recursion?)"),
-        ("finalise", "PANIC", 1, "panicked at src/lib.rs:"),
+        ("denied", "DENIED", 3, "target.write `/etc/shadow` refused: "),
+        ("loop", "LOOP", 1, "time limit of 0.5 s of its own code reached"),
+        ("memory", "MEMORY", 1, "memory limit of 64 MiB reached"),
+        ("recursion", "STACK", 1, "stack limit reached (endless recursion?)"),
+        ("panic", "PANIC", 1, "panicked at src/lib.rs:"),
     ];
-    for (phase, mark, status, said) in cases {
-        let failure = run(&host, &loaded, phase).0.unwrap_err();
+    for (what, mark, status, said) in cases {
+        let failure = run(&host, &loaded, what).0.unwrap_err();
         println!("{failure}\n");
-        assert_eq!((failure.element.as_str(), failure.phase.as_str()), ("trouble", phase));
+        assert_eq!((failure.element.as_str(), failure.phase.as_str()), ("trouble", "post-install"));
         assert!(failure.message.starts_with(said), "{failure}");
         assert_eq!(failure.exit_code(), status, "{failure}");
         let line = line_of(mark);
@@ -95,7 +96,7 @@ fn every_failure_names_the_authors_line() {
             assert_eq!(panicked, line);
         }
     }
-    let stack = run(&host, &loaded, "post-root").0.unwrap_err();
+    let stack = run(&host, &loaded, "recursion").0.unwrap_err();
     assert_eq!(stack.kind, FailureKind::Limit(Limit::Stack));
-    assert_eq!(run(&host, &loaded, "cleanup"), (Ok(()), vec!["write /etc/motd 1 bytes 644".to_owned()]));
+    assert_eq!(run(&host, &loaded, "nothing"), (Ok(()), vec!["write /etc/motd 1 bytes 644".to_owned()]));
 }

@@ -46,7 +46,8 @@ pub fn program() -> PathBuf {
     if let Some(given) = std::env::var_os("DIBW_BIN") {
         return given.into();
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let program = target.join("release/dibw");
     assert!(program.exists(), "{} is missing: cargo build --release --workspace", program.display());
     program
@@ -130,7 +131,7 @@ impl Dibw {
         self
     }
 
-    /// Runs as `nobody`, which takes setpriv.
+    /// Runs as `nobody` (with setpriv) when this is root.
     #[must_use]
     pub fn as_nobody(mut self) -> Self {
         self.as_nobody = true;
@@ -144,7 +145,8 @@ impl Dibw {
     pub fn file(&self, path: &str, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let file = self.dir().join(path);
-        std::fs::create_dir_all(file.parent().expect("it lies in the private directory")).expect("directories can be made");
+        std::fs::create_dir_all(file.parent().expect("it lies in the private directory"))
+            .expect("directories can be made");
         std::fs::write(&file, text).expect("files can be written");
         if path.contains(".d/") && !path.contains("environment.d/") {
             std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("modes can be set");
@@ -155,7 +157,10 @@ impl Dibw {
     /// The command, not yet started.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = if self.as_nobody {
+        let mut command = if self.as_nobody && rustix::process::geteuid().is_root() {
+            use std::os::unix::fs::PermissionsExt;
+            let open = PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(self.dir(), open).expect("modes can be set");
             let mut command = Command::new("setpriv");
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program());
             command
@@ -246,6 +251,9 @@ fn without_times(text: &str) -> String {
 mod tests {
     #[test]
     fn durations_become_a_word() {
-        assert_eq!(super::without_times("done (1.25s)\nin 3s as users\n"), "done ([TIME])\nin [TIME] as users\n");
+        assert_eq!(
+            super::without_times("done (1.25s)\nin 3s as users\n"),
+            "done ([TIME])\nin [TIME] as users\n"
+        );
     }
 }

@@ -45,7 +45,9 @@ fn readmes_of_classic_elements_name_their_variables() {
                 let text = read(&file);
                 // What is given a value or a default here is this element's to explain.
                 let defaulted = words_with_prefix(&text, "DIB_").into_iter().filter(|name| {
-                    ["export NAME=", "{NAME:-", "{NAME-"].iter().any(|form| text.contains(&form.replace("NAME", name)))
+                    ["export NAME=", "{NAME:-", "{NAME-"]
+                        .iter()
+                        .any(|form| text.contains(&form.replace("NAME", name)))
                 });
                 let of_element = defaulted.filter(|name| !OF_THE_RUNTIME.contains(&name.as_str()));
                 let missing = of_element.filter(|name| !readme.contains(name.as_str()));
@@ -94,16 +96,21 @@ fn the_capability_page_has_every_capability_and_class() {
 }
 
 #[test]
-fn the_user_guide_has_every_option_and_variable_of_the_programs() {
-    let page = read(&root().join("docs/user-guide.md"));
+fn the_guides_have_every_option_and_variable_of_the_programs() {
+    // What only authors need is on their page.
+    let page = ["docs/user-guide.md", "docs/elements.md"].map(|page| read(&root().join(page))).join("\n");
     let mut missing = BTreeSet::new();
     for file in ["runtime", "sdk"].iter().flat_map(|room| rust_files(&root().join(room))) {
         let text = read(&file);
-        let named = words_with_prefix(&text, "DIBW_");
-        missing.extend(named.into_iter().filter(|name| !page.contains(&format!("`{name}`"))));
+        let named = words_with_prefix(&text, "DIBW_")
+            .into_iter()
+            .filter(|name| text.contains(&format!("\"{name}\"")));
+        missing.extend(named.filter(|name| !page.contains(&format!("`{name}`"))));
         if shown(&file) == "runtime/cli/src/arguments.rs" {
             let by_environment = text.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next());
-            missing.extend(by_environment.filter(|name| !page.contains(&format!("`{name}`"))).map(str::to_owned));
+            missing.extend(
+                by_environment.filter(|name| !page.contains(&format!("`{name}`"))).map(str::to_owned),
+            );
             let flags = text.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
             let flags = flags.filter(|(name, _)| *name != "elements");
             let flags = flags.map(|(name, _)| match name {
@@ -139,7 +146,8 @@ fn the_pages_on_files_have_every_key() {
 /// Every page: the two at the top, those below `docs`, and the READMEs of elements, plugins and fixtures.
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md")];
-    let mut waiting: Vec<_> = ["docs", "elements", "plugins", "tests/fixtures"].map(|name| root().join(name)).into();
+    let mut waiting: Vec<_> =
+        ["docs", "elements", "plugins", "tests/fixtures"].map(|name| root().join(name)).into();
     while let Some(directory) = waiting.pop() {
         for path in listing(&directory) {
             if path.is_dir() && !path.ends_with("target") {
@@ -170,7 +178,9 @@ fn links(text: &str) -> Vec<&str> {
         }
         // A link whose text is code: [`x`](y).
         let coded = line.split("`](").skip(1).filter_map(|rest| rest.split(')').next());
-        found.extend(coded.filter(|target| !target.contains("://") && !found.contains(target)).collect::<Vec<_>>());
+        found.extend(
+            coded.filter(|target| !target.contains("://") && !found.contains(target)).collect::<Vec<_>>(),
+        );
     }
     found
 }
@@ -223,7 +233,8 @@ fn directories(room: &str) -> Vec<PathBuf> {
 }
 
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let (directories, files): (Vec<_>, Vec<_>) = listing(directory).into_iter().partition(|path| path.is_dir());
+    let (directories, files): (Vec<_>, Vec<_>) =
+        listing(directory).into_iter().partition(|path| path.is_dir());
     let below = directories.iter().filter(|path| !path.ends_with("target")).flat_map(|path| rust_files(path));
     let files = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     below.chain(files).collect()

@@ -96,7 +96,8 @@ fn unsafe_code_lives_in_one_crate_and_says_why_it_is_sound() {
         let name = shown(&file);
         let lines: Vec<&str> = text.lines().collect();
         for (index, line) in lines.iter().enumerate().filter(|(_, line)| is_unsafe(line)) {
-            let explained = lines[index.saturating_sub(4)..=index].iter().any(|line| line.contains("SAFETY:"));
+            let explained =
+                lines[index.saturating_sub(4)..=index].iter().any(|line| line.contains("SAFETY:"));
             if !(name.starts_with("runtime/sys/") || name.starts_with("tests/privileged/")) || !explained {
                 broken.push(format!("{name}:{}: {}", index + 1, line.trim()));
             }
@@ -115,10 +116,12 @@ fn every_crate_but_one_forbids_unsafe_code() {
     let mut broken = Vec::new();
     for (name, directory, _) in LAYERS.into_iter().filter(|(name, _, _)| *name != "dibw-sys") {
         let source = root().join(directory).join("src");
-        let opening = ["lib.rs", "main.rs"].map(|file| source.join(file)).into_iter().find(|file| file.exists());
+        let opening =
+            ["lib.rs", "main.rs"].map(|file| source.join(file)).into_iter().find(|file| file.exists());
         let text = read(&opening.expect("a crate has a lib.rs or a main.rs"));
         // The contract's bindings in a component are generated, and unsafe.
-        let forbids = ["#![forbid(unsafe_code)]", "#![cfg_attr(not(target_family = \"wasm\"), forbid(unsafe_code))]"];
+        let forbids =
+            ["#![forbid(unsafe_code)]", "#![cfg_attr(not(target_family = \"wasm\"), forbid(unsafe_code))]"];
         if !forbids.iter().any(|line| text.contains(line)) {
             broken.push(name);
         }
@@ -128,14 +131,19 @@ fn every_crate_but_one_forbids_unsafe_code() {
 
 #[test]
 fn every_test_file_is_wired_in() {
-    let lines = ["tests/Cargo.toml", "runtime/host/Cargo.toml"].map(|file| read(&root().join(file))).join("\n");
+    let lines =
+        ["tests/Cargo.toml", "runtime/host/Cargo.toml", "runtime/engine/Cargo.toml"]
+            .map(|file| read(&root().join(file)))
+            .join("\n");
     let wired: Vec<String> = lines
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'))
         .map(|path| path.trim_start_matches("../../tests/").to_owned())
         .collect();
     let mut broken = Vec::new();
-    for area in listing(&root().join("tests")).into_iter().filter(|path| path.is_dir() && !path.ends_with("support")) {
+    for area in
+        listing(&root().join("tests")).into_iter().filter(|path| path.is_dir() && !path.ends_with("support"))
+    {
         for file in listing(&area).into_iter().filter(|file| file.extension().is_some_and(|e| e == "rs")) {
             let path = shown(&file).trim_start_matches("tests/").to_owned();
             if !wired.contains(&path) {

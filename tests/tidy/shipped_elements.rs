@@ -26,8 +26,7 @@ const SHIPPED: [&str; 9] = [
 
 #[test]
 fn every_element_is_described() {
-    let directories = listing(&elements()).into_iter().filter(|path| path.is_dir());
-    let found: Vec<_> = directories.map(|path| file_name(&path)).collect();
+    let found: Vec<_> = element_directories().iter().map(|path| file_name(path)).collect();
     assert_eq!(found, SHIPPED);
     for name in SHIPPED {
         let readme = read(&elements().join(name).join("README.md"));
@@ -179,10 +178,13 @@ fn elements() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../elements").canonicalize().expect("the elements we ship")
 }
 
+fn element_directories() -> Vec<PathBuf> {
+    listing(&elements()).into_iter().filter(|path| path.is_dir()).collect()
+}
+
 /// Everything in directories called `*.d`, sourced or run.
 fn hooks() -> Vec<PathBuf> {
-    let elements = listing(&elements()).into_iter().filter(|path| path.is_dir());
-    let phases = elements.flat_map(|element| listing(&element));
+    let phases = element_directories().into_iter().flat_map(|element| listing(&element));
     phases
         .filter(|path| path.is_dir() && file_name(path).ends_with(".d"))
         .flat_map(|phase| listing(&phase))

@@ -57,8 +57,8 @@ pub struct ImageArgs {
     #[arg(long, env = "DIB_OFFLINE", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub offline: bool,
 
-    /// Ignore what is cached
-    #[arg(long)]
+    /// Use nothing that is cached
+    #[arg(long, conflicts_with = "offline")]
     pub refresh: bool,
 
     /// Write md5 beside sha256
@@ -213,9 +213,10 @@ impl ImageArgs {
     pub fn grants(&self) -> Result<Vec<Grant>, Faults> {
         let mut faults = Faults::default();
         let grants = self.grants.iter().filter_map(|text| {
-            faults.take(text.parse::<Grant>().map_err(|error| {
-                Fault::new(FaultKind::Usage, format!("--grant {text}: {error}")).into()
-            }))
+            faults.take(
+                text.parse::<Grant>()
+                    .map_err(|error| Fault::new(FaultKind::Usage, format!("--grant {text}: {error}")).into()),
+            )
         });
         let grants = grants.collect();
         faults.or(grants)
@@ -255,7 +256,9 @@ fn size(text: Option<&str>, option: &str, unit: u64) -> Result<Option<u64>, Faul
         return Ok(Some((number * unit as f64) as u64));
     }
     dibw_plan::size::parse_absolute(text).map(Some).map_err(|error| {
-        Fault::new(FaultKind::Usage, format!("{option} {text}: {error}")).hint("sizes look like 4GiB, 3500MiB or 4").into()
+        Fault::new(FaultKind::Usage, format!("{option} {text}: {error}"))
+            .hint("sizes look like 4GiB, 3500MiB or 4")
+            .into()
     })
 }
 
@@ -270,8 +273,9 @@ fn add_setting(
     };
     let (name, value) = setting.split_once('=').ok_or_else(wrong)?;
     let (element, key) = name.split_once('.').ok_or_else(wrong)?;
-    let value = serde_yaml::from_str(value)
-        .map_err(|error| Fault::new(FaultKind::Usage, format!("--set {name}: the value is not YAML: {error}")))?;
+    let value = serde_yaml::from_str(value).map_err(|error| {
+        Fault::new(FaultKind::Usage, format!("--set {name}: the value is not YAML: {error}"))
+    })?;
     settings.entry(element.to_owned()).or_default().insert(key.to_owned(), value);
     Ok(())
 }
@@ -307,7 +311,10 @@ fn seen_variables() -> BTreeMap<String, String> {
 fn source_date_epoch(faults: &mut Faults) -> u64 {
     let Ok(value) = std::env::var("SOURCE_DATE_EPOCH") else { return 0 };
     value.parse().unwrap_or_else(|_| {
-        faults.push(Fault::new(FaultKind::Usage, format!("SOURCE_DATE_EPOCH={value} is not a number of seconds")));
+        faults.push(Fault::new(
+            FaultKind::Usage,
+            format!("SOURCE_DATE_EPOCH={value} is not a number of seconds"),
+        ));
         0
     })
 }
@@ -330,7 +337,8 @@ mod tests {
 
     #[test]
     fn days_become_dates() {
-        for (days, expected) in [(0, (1970, 1, 1)), (59, (1970, 3, 1)), (19_782, (2024, 2, 29)), (20_778, (2026, 11, 21))]
+        for (days, expected) in
+            [(0, (1970, 1, 1)), (59, (1970, 3, 1)), (19_782, (2024, 2, 29)), (20_778, (2026, 11, 21))]
         {
             assert_eq!(date(days), expected, "{days}");
         }

@@ -89,6 +89,13 @@ pub type Outcome = Result<(), End>;
 pub fn run() -> ExitCode {
     let dibw = Dibw::parse();
     crate::logging::start();
+    if matches!(
+        dibw.command,
+        Command::Plan(_) | Command::Element(_) | Command::Version(_) | Command::Completions(_)
+    ) && let Err(error) = dibw_sys::signals::end_with_the_reader()
+    {
+        tracing::debug!("{error:#}");
+    }
     let outcome = match dibw.command {
         Command::Build(args) => build::run(&args),
         Command::Plan(args) => plan::run(&args),

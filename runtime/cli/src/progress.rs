@@ -88,7 +88,8 @@ struct Bar {
 impl Bar {
     fn new() -> Self {
         let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {bar:24} {pos}/{len} {wide_msg}");
+        let style =
+            ProgressStyle::with_template("{spinner} [{elapsed_precise}] {bar:24} {pos}/{len} {wide_msg}");
         bar.set_style(style.expect("the template is well formed"));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar, steps: RefCell::default(), began: Instant::now() }
@@ -139,7 +140,11 @@ fn rest(event: &Event, say: &dyn Fn(&str)) {
         }
         Event::Artifact { path, bytes, sha256 } => {
             let short = &sha256[..sha256.len().min(12)];
-            say(&format!("      {} ({:.1} MiB, sha256 {short}...)", path.display(), *bytes as f64 / 1048576.0));
+            say(&format!(
+                "      {} ({:.1} MiB, sha256 {short}...)",
+                path.display(),
+                *bytes as f64 / 1048576.0
+            ));
         }
         Event::Finished { took } => say(&format!("done in {}", elapsed(*took))),
         Event::Message { .. }

@@ -164,6 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn without_a_hash_the_password_stays_as_it_is() {
+        let mut ran = Vec::new();
+        let mut run = |argv: &[&str]| {
+            ran.push(argv.join(" "));
+            Ok(())
+        };
+        let account = |hash: &str| Account { name: "ada".into(), password_hash: hash.into(), ..Account::default() };
+        for hash in ["", "$y$j9T$x$y"] {
+            add(&account(hash), Existing::Yes, &mut run).unwrap();
+        }
+        assert_eq!(ran, ["usermod --password $y$j9T$x$y ada"]);
+    }
+
+    #[test]
     fn keys_need_an_account() {
         let (_directory, files) = target("root:x:0:0::/root:/bin/bash\n");
         let error = set_authorized_keys("eve", &[], &files).unwrap_err();

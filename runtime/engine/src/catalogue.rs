@@ -121,11 +121,13 @@ fn read_entry(path: &Path, faults: &mut Faults) -> Option<Element> {
 fn read_directory(directory: &Path, faults: &mut Faults) -> Option<Element> {
     let mut entries = Vec::new();
     if let Err(error) = list(directory, "", &mut entries) {
-        faults.push(Fault::new(FaultKind::Element, format!("reading element {}: {error}", directory.display())));
+        faults.push(Fault::new(
+            FaultKind::Element,
+            format!("reading element {}: {error}", directory.display()),
+        ));
         return None;
     }
-    let files =
-        ElementFiles { name: name_of(directory), path: directory.display().to_string(), entries };
+    let files = ElementFiles { name: name_of(directory), path: directory.display().to_string(), entries };
     let mut element = faults.take(parse(&files))?;
     let component = directory.join("element.wasm");
     if component.exists() {

@@ -24,12 +24,43 @@ pub fn machine(plan: &Plan, paths: &Paths) -> Result<(), Faults> {
         if probe::find_tool(&tool.program).is_none() {
             let package = tool.package.or_else(|| probe::package_of(&tool.program));
             let fault = host(format!("{} is missing: {}", tool.program, tool.reason));
-            faults.push(package.into_iter().fold(fault, |fault, name| fault.hint(format!("apt-get install {name}"))));
+            faults.push(
+                package.into_iter().fold(fault, |fault, name| fault.hint(format!("apt-get install {name}"))),
+            );
         }
     }
+    architecture(&plan.arch, &mut faults);
     kernel(plan, paths, &mut faults);
     directories(plan, &mut faults);
     faults.or(())
+}
+
+/// Debian's architectures, as `std::env::consts::ARCH` and as QEMU's user emulation call them.
+const ARCHITECTURES: [(&str, &str, &str); 8] = [
+    ("amd64", "x86_64", "x86_64"),
+    ("i386", "x86", "i386"),
+    ("arm64", "aarch64", "aarch64"),
+    ("armhf", "arm", "arm"),
+    ("ppc64el", "powerpc64", "ppc64le"),
+    ("s390x", "s390x", "s390x"),
+    ("riscv64", "riscv64", "riscv64"),
+    ("loong64", "loongarch64", "loongarch64"),
+];
+
+/// Programs of another architecture run in the target only with user emulation.
+fn architecture(wanted: &str, faults: &mut Faults) {
+    let Some((_, own, qemu)) = ARCHITECTURES.iter().find(|(name, ..)| *name == wanted) else {
+        let known = ARCHITECTURES.iter().map(|(name, ..)| *name);
+        faults.push(
+            Fault::new(FaultKind::Usage, format!("unknown architecture {wanted}")).suggest(wanted, known),
+        );
+        return;
+    };
+    let native = *own == std::env::consts::ARCH || (wanted == "i386" && std::env::consts::ARCH == "x86_64");
+    if !native && !Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{qemu}")).exists() {
+        let fault = host(format!("this machine can't run programs of {wanted}"));
+        faults.push(fault.hint("apt-get install qemu-user-static"));
+    }
 }
 
 fn kernel(plan: &Plan, paths: &Paths, faults: &mut Faults) {
@@ -38,7 +69,11 @@ fn kernel(plan: &Plan, paths: &Paths, faults: &mut Faults) {
             faults.push(host(format!("{what}: {error:#}")).hint(hint));
         }
     };
-    need(probe::user_namespaces(), "user namespaces", "sysctl user.max_user_namespaces; in a container run it privileged");
+    need(
+        probe::user_namespaces(),
+        "user namespaces",
+        "sysctl user.max_user_namespaces; in a container run it privileged",
+    );
     let base = &paths.work_base;
     let made = std::fs::create_dir_all(base).map_err(anyhow::Error::from);
     need(made, &format!("work directory {}", base.display()), "give another with --work-dir");
@@ -48,13 +83,25 @@ fn kernel(plan: &Plan, paths: &Paths, faults: &mut Faults) {
     let Some(disk) = &plan.disk else { return };
     need(probe::loop_control(), "loop devices", "modprobe loop; in a container run it privileged");
     if disk.layout.needs_device_mapper() {
-        need(probe::device_mapper(), "LVM", "use a layout without lvm, or a machine whose kernel has device-mapper");
-        need(Err(anyhow::anyhow!("volumes are planned but not made by this version")), "LVM", "use a layout without lvm");
+        need(
+            probe::device_mapper(),
+            "LVM",
+            "use a layout without lvm, or a machine whose kernel has device-mapper",
+        );
+        need(
+            Err(anyhow::anyhow!("volumes are planned but not made by this version")),
+            "LVM",
+            "use a layout without lvm",
+        );
     }
     for file_system in &disk.layout.filesystems {
         let kind = file_system.fstype.as_str();
         if !matches!(kind, "swap" | "vfat" | "fat") {
-            need(probe::filesystem(kind), &format!("file system {}", file_system.name), "use one that this kernel has");
+            need(
+                probe::filesystem(kind),
+                &format!("file system {}", file_system.name),
+                "use one that this kernel has",
+            );
         }
     }
 }
@@ -63,7 +110,8 @@ fn directories(plan: &Plan, faults: &mut Faults) {
     let parent = Path::new(&plan.output).parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     if !parent.is_dir() {
-        let fault = Fault::new(FaultKind::Usage, format!("output directory {} does not exist", parent.display()));
+        let fault =
+            Fault::new(FaultKind::Usage, format!("output directory {} does not exist", parent.display()));
         faults.push(fault.hint(format!("mkdir -p {}", parent.display())));
     }
 }

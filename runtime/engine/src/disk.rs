@@ -62,7 +62,13 @@ impl Build<'_> {
         }
         machine.attach(&image.name, &image.name, 0, 0, image.sector_size)?;
         for partition in geometry.iter().flat_map(|geometry| &geometry.partitions) {
-            machine.attach(&partition.name, &image.name, partition.start, partition.length, image.sector_size)?;
+            machine.attach(
+                &partition.name,
+                &image.name,
+                partition.start,
+                partition.length,
+                image.sector_size,
+            )?;
         }
         Ok(())
     }

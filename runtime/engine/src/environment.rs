@@ -44,7 +44,9 @@ pub fn parse(base64: &str) -> Result<Variables> {
     for entry in bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
         let text = String::from_utf8_lossy(entry);
         let Some((name, value)) = text.split_once('=') else { bail!("environment.d gave {text:?}") };
-        if !is_shell_own(name) && (name.starts_with("BASH_FUNC_") || dibw_policy::variable::refuse_read(name).is_none()) {
+        if !is_shell_own(name)
+            && (name.starts_with("BASH_FUNC_") || dibw_policy::variable::refuse_read(name).is_none())
+        {
             variables.insert(name.to_owned(), value.to_owned());
         }
     }
@@ -64,10 +66,7 @@ mod tests {
     fn the_environment_comes_back_as_data() {
         // printf 'A=1\0B=x=y\nz\0LD_PRELOAD=/evil\0SHLVL=2\0' | base64 -w0
         let parsed = parse("QT0xAEI9eD15CnoATERfUFJFTE9BRD0vZXZpbABTSExWTD0yAA==").unwrap();
-        assert_eq!(
-            parsed,
-            [("A", "1"), ("B", "x=y\nz")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
-        );
+        assert_eq!(parsed, [("A", "1"), ("B", "x=y\nz")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! How a build ends badly: what kind it was, what the user sees first, and the last lines of what failed.
 
 use std::fmt;
+use std::path::Path;
 
 use dibw_plan::{FaultKind, Faults};
+use dibw_sys::full::says_full;
+
+use crate::machine::Full;
 
 /// The first error of a build.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Exit status of the failing hook, when there is one.
     pub status: Option<i32>,
+    /// Something said that a disk is full; which one is still to be found out.
+    pub full: bool,
+    /// What went wrong afterwards, while everything was given back.
+    pub clean_up: Vec<String>,
 }
 
 impl Failure {
@@ -31,6 +39,8 @@ impl Failure {
             tail: Vec::new(),
             hint: None,
             status: None,
+            full: false,
+            clean_up: Vec::new(),
         }
     }
 
@@ -46,6 +56,41 @@ impl Failure {
         self
     }
 
+    /// The same failure, with the name of what is full and the way out.
+    #[must_use]
+    pub fn because_full(mut self, full: &Full) -> Self {
+        let (what, hint) = match full {
+            Full::Image => (
+                "the image is full".to_owned(),
+                "give it more room with --image-size or --image-extra-size, or leave both out to have it computed",
+            ),
+            Full::WorkDirectory(base) => (
+                format!("the file system of the work directory {} is full", base.display()),
+                "free some space there, or give another place with --work-dir",
+            ),
+            Full::Memory => (
+                "the memory for work files is full".to_owned(),
+                "work on disk with --no-tmpfs, and with --work-dir where there is room",
+            ),
+        };
+        self.message = format!("{}: {what}", self.message);
+        self.full = false;
+        self.hint(hint)
+    }
+
+    /// What `error` says of the output at `path`.
+    pub fn of_output(error: anyhow::Error, path: &Path) -> Self {
+        let failure = Self::from(error);
+        if !failure.full {
+            return failure;
+        }
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let message = format!("{}: the file system of the output directory is full", failure.message);
+        let hint = format!("free some space in {}, or write somewhere else with -o", directory.display());
+        Self { message, full: false, ..failure }.hint(hint)
+    }
+
     /// The last event of a build that failed, for `--log-format json`.
     pub fn to_json(&self) -> String {
         serde_json::json!({
@@ -56,6 +101,7 @@ impl Failure {
             "last-lines": self.tail,
             "hint": self.hint,
             "status": self.status,
+            "clean-up": self.clean_up,
             "exit": self.kind.exit_code(),
         })
         .to_string()
@@ -71,21 +117,16 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        let full_disk = error.chain().any(|cause| {
-            cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.raw_os_error() == Some(ENOSPC))
-        });
+        let full = says_full(&error);
         let mut chain = error.chain().map(ToString::to_string);
         let message = chain.next().unwrap_or_default();
-        let failure = Self { causes: chain.collect(), ..Self::new(message) };
-        match full_disk {
+        let failure = Self { causes: chain.collect(), full, ..Self::new(message) };
+        match full {
             true => failure.hint("free some space, or give another place with --work-dir or -o"),
             false => failure,
         }
     }
 }
-
-/// errno of a full disk, the same on every Linux architecture dibw runs on.
-const ENOSPC: i32 = 28;
 
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
@@ -108,10 +149,13 @@ impl fmt::Display for Failure {
                 write!(f, "\n    | {line}")?;
             }
         }
-        match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
-            None => Ok(()),
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {}", hint.replace('\n', "\n        "))?;
         }
+        for text in &self.clean_up {
+            write!(f, "\n  {text}")?;
+        }
+        Ok(())
     }
 }
 

@@ -67,17 +67,15 @@ impl Lender {
             ..Inside::default()
         };
         let mut output = Output::default();
-        let mut take = |stream, line: &str| {
+        let mut take = |stream, bytes: &[u8]| {
             let kept = match stream {
                 Stream::Stdout => &mut output.stdout,
                 Stream::Stderr => &mut output.stderr,
             };
-            if kept.len() + line.len() < OUTPUT_LIMIT {
-                kept.extend_from_slice(line.as_bytes());
-                kept.push(b'\n');
-            }
+            let room = OUTPUT_LIMIT - kept.len();
+            kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         };
-        let ending = self.machine.borrow_mut().inside(&command, &mut take).map_err(|error| io(&error))?;
+        let ending = self.machine.borrow_mut().inside_exact(&command, &mut take).map_err(|error| io(&error))?;
         let code = match ending {
             Ending::Exited(0) => return Ok(output),
             Ending::Exited(code) => Some(code),

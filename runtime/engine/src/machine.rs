@@ -20,6 +20,9 @@ pub enum Stream {
 /// Takes a line as it is written.
 pub type OnLine<'a> = dyn FnMut(Stream, &str) + 'a;
 
+/// Takes output exactly as it is written, piece by piece.
+pub type OnBytes<'a> = dyn FnMut(Stream, &[u8]) + 'a;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -88,6 +91,17 @@ pub struct FileSystem {
     pub epoch: Option<u64>,
 }
 
+/// What a build can run out of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Full {
+    /// The file systems of the image.
+    Image,
+    /// The file system with the work files of builds, at this directory.
+    WorkDirectory(PathBuf),
+    /// The memory that work files may take.
+    Memory,
+}
+
 /// What privileged work a build needs. Every method that takes something has one that gives it back.
 pub trait Machine {
     /// A new upper directory; later changes to the target land in it.
@@ -107,6 +121,12 @@ pub trait Machine {
     /// # Errors
     /// When it can't be started; its own status is not an error.
     fn inside(&mut self, command: &Inside, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
+    /// The same for a program whose output is data.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn inside_exact(&mut self, command: &Inside, on_bytes: &mut OnBytes<'_>) -> Result<Ending>;
 
     /// Runs a command on the host.
     ///
@@ -186,6 +206,19 @@ pub trait Machine {
 
     /// Directory of the work files of this build.
     fn work_dir(&self) -> &Path;
+
+    /// What has practically no space left, if anything: asked when something failed.
+    fn full(&self) -> Option<Full> {
+        None
+    }
+
+    /// Notes a file that may exist for a moment and must not outlive us if we are killed then.
+    ///
+    /// # Errors
+    /// When it can't be noted.
+    fn note_passing_file(&mut self, _file: &Path) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether the build was told to stop.
     fn interrupted(&self) -> bool;

@@ -51,8 +51,9 @@ impl Build<'_> {
     pub(crate) fn package_manager(&self) -> Result<Manager, Failure> {
         let distro = self.variables.get("DISTRO_NAME").map_or("", String::as_str);
         Manager::for_distro(distro).ok_or_else(|| {
-            let failure = Failure::new(format!("no package manager is known for the distribution {distro:?}"))
-                .hint("an operating system element exports DISTRO_NAME in its environment.d");
+            let failure =
+                Failure::new(format!("no package manager is known for the distribution {distro:?}"))
+                    .hint("an operating system element exports DISTRO_NAME in its environment.d");
             Failure { kind: FaultKind::Element, ..failure }
         })
     }
@@ -83,7 +84,11 @@ impl Build<'_> {
         let files = self.files()?;
         match forbid {
             true if files.exists(POLICY)? => {}
-            true => files.write(POLICY, b"#!/bin/sh\nexit 101 # dibw: nothing starts while an image is built\n", 0o755)?,
+            true => files.write(
+                POLICY,
+                b"#!/bin/sh\nexit 101 # dibw: nothing starts while an image is built\n",
+                0o755,
+            )?,
             false => {
                 let ours = files.read_text(POLICY).is_ok_and(|text| text.contains("dibw: nothing starts"));
                 if ours {

@@ -10,6 +10,7 @@ use dibw_plan::Confinement;
 use dibw_plan::layout::Geometry;
 use dibw_sys::confined::{ConfinedCommand, Level};
 use dibw_sys::copy_tree::copy_tree;
+use dibw_sys::full::is_full;
 use dibw_sys::overlay::TargetTree;
 use dibw_sys::process::{Finished, Status};
 use dibw_sys::runner::Runner;
@@ -18,10 +19,10 @@ use dibw_sys::sandbox::{
 };
 use dibw_sys::signals;
 use dibw_sys::tree_walk::tree_usage;
-use dibw_sys::work_dir::WorkDir;
+use dibw_sys::work_dir::{Outlives, WorkDir};
 
 use self::disk::Disk;
-use crate::machine::{Ending, FileSystem, Inside, Machine, OnLine, Outside, Stream};
+use crate::machine::{Ending, FileSystem, Full, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use crate::run::Paths;
 
 /// This machine.
@@ -77,7 +78,40 @@ impl RealMachine {
             binds: command.read_only.iter().map(bind).collect(),
         }
     }
+
+    /// Prepares the target for a command and has it run.
+    fn enter(&mut self, command: &Inside, run: &mut Run<'_>) -> Result<Ending> {
+        let sandboxed = SandboxCommand {
+            argv: command.argv.clone(),
+            env: command.env.clone(),
+            cwd: "/".into(),
+            stdin: match command.stdin.is_empty() {
+                true => Input::Null,
+                false => Input::Bytes(command.stdin.clone()),
+            },
+            timeout: command.timeout,
+            extras: self.extras(command),
+        };
+        let finished = match &self.moved {
+            Some(root) => run(&self.runner, &TargetSource::Tree(root), &sandboxed),
+            None => {
+                if command.discard {
+                    self.tree.begin_layer("discarded")?;
+                }
+                let view = self.tree.sandbox_root()?;
+                let finished = run(&self.runner, &TargetSource::Layers(view), &sandboxed);
+                if command.discard {
+                    self.tree.discard_top()?;
+                }
+                finished
+            }
+        };
+        finished.map(ending)
+    }
 }
+
+/// Runs a command in a target that is ready.
+type Run<'a> = dyn FnMut(&Runner, &TargetSource<'_>, &SandboxCommand) -> Result<Finished> + 'a;
 
 impl Machine for RealMachine {
     fn begin_layer(&mut self, name: &str) -> Result<()> {
@@ -96,33 +130,15 @@ impl Machine for RealMachine {
     }
 
     fn inside(&mut self, command: &Inside, on_line: &mut OnLine<'_>) -> Result<Ending> {
-        let sandboxed = SandboxCommand {
-            argv: command.argv.clone(),
-            env: command.env.clone(),
-            cwd: "/".into(),
-            stdin: match command.stdin.is_empty() {
-                true => Input::Null,
-                false => Input::Bytes(command.stdin.clone()),
-            },
-            timeout: command.timeout,
-            extras: self.extras(command),
-        };
-        let mut lines = |stream, line: &str| on_line(from_sys(stream), line);
-        let finished = match &self.moved {
-            Some(root) => self.runner.inside(&TargetSource::Tree(root), &sandboxed, &mut lines),
-            None => {
-                if command.discard {
-                    self.tree.begin_layer("discarded")?;
-                }
-                let view = self.tree.sandbox_root()?;
-                let finished = self.runner.inside(&TargetSource::Layers(view), &sandboxed, &mut lines);
-                if command.discard {
-                    self.tree.discard_top()?;
-                }
-                finished
-            }
-        };
-        finished.map(ending)
+        self.enter(command, &mut |runner, target, command| {
+            runner.inside(target, command, &mut |stream, line| on_line(from_sys(stream), line))
+        })
+    }
+
+    fn inside_exact(&mut self, command: &Inside, on_bytes: &mut OnBytes<'_>) -> Result<Ending> {
+        self.enter(command, &mut |runner, target, command| {
+            runner.inside_exact(target, command, &mut |stream, bytes| on_bytes(from_sys(stream), bytes))
+        })
     }
 
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending> {
@@ -212,6 +228,20 @@ impl Machine for RealMachine {
 
     fn work_dir(&self) -> &Path {
         &self.build_dir
+    }
+
+    fn full(&self) -> Option<Full> {
+        let in_memory = self.work.as_ref().is_some_and(WorkDir::in_memory);
+        // A file system of the image first: it can be full where the work directory is not.
+        if self.disk.mount_points().any(is_full) {
+            return Some(Full::Image);
+        }
+        let base = || self.build_dir.ancestors().nth(2).unwrap_or(&self.build_dir).to_path_buf();
+        is_full(&self.build_dir).then(|| if in_memory { Full::Memory } else { Full::WorkDirectory(base()) })
+    }
+
+    fn note_passing_file(&mut self, file: &Path) -> Result<()> {
+        self.work.as_mut().map_or(Ok(()), |work| work.record(Outlives::File(file.to_path_buf())))
     }
 
     fn interrupted(&self) -> bool {

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use dibw_host::LoadedElement;
-use dibw_plan::{Action, Phase, Plan, Step};
+use dibw_plan::{Action, FaultKind, Phase, Plan, Step};
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
 use crate::environment::Variables;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
-use crate::machine::Machine;
+use crate::machine::{Full, Machine};
 use crate::real::RealMachine;
 use crate::target::TargetFiles;
 
@@ -83,11 +83,14 @@ pub fn build_on(
     machine: Rc<RefCell<dyn Machine>>,
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
-    let outcome = Build::new(plan, paths, machine.clone(), events.clone()).and_then(Build::run);
-    // The first error is what the user sees; what clean-up says comes after it.
+    let mut outcome = Build::new(plan, paths, machine.clone(), events.clone()).and_then(Build::run);
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
-        events.tell(Event::Message { level: Level::Warn, element: String::new(), text });
+        match &mut outcome {
+            // The first error is what the user sees; what clean-up says comes after it.
+            Err(failure) => failure.clean_up.push(text),
+            Ok(_) => events.tell(Event::Message { level: Level::Warn, element: String::new(), text }),
+        }
     }
     outcome
 }
@@ -100,7 +103,8 @@ impl<'a> Build<'a> {
         events: Rc<dyn Events>,
     ) -> Result<Self, Failure> {
         let work_dir = machine.borrow().work_dir().to_path_buf();
-        let image_cache = paths.cache.join("images");
+        // Another build may be using the cache: one that wants nothing of it has its own.
+        let image_cache = if plan.refresh { work_dir.join("cache") } else { paths.cache.join("images") };
         std::fs::create_dir_all(&image_cache)
             .with_context(|| format!("making {}", image_cache.display()))?;
         let hooks = work_dir.join("hooks");
@@ -160,6 +164,7 @@ impl<'a> Build<'a> {
             self.step(step).map_err(|failure| self.blame(step, failure))?;
             self.tell(Event::StepDone { number: index + 1, took: began.elapsed() });
         }
+        self.stop_if_told()?;
         self.finish_outputs()?;
         self.tell(Event::Finished { took: self.began.elapsed() });
         Ok(self.artifacts)
@@ -184,7 +189,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn stop_if_told(&self) -> Result<(), Failure> {
+    pub(crate) fn stop_if_told(&self) -> Result<(), Failure> {
         match self.machine.borrow().interrupted() {
             true => Err(Failure::interrupted()),
             false => Ok(()),
@@ -196,9 +201,15 @@ impl<'a> Build<'a> {
         if self.machine.borrow().interrupted() {
             return Failure::interrupted();
         }
-        match step.action {
+        let failure = match step.action {
             Action::Script { .. } | Action::Hook => failure,
             _ => failure.during(&dibw_plan::render::title(step)),
+        };
+        // A full work directory is also behind errors that do not say so: a loop device knows only I/O errors.
+        let unexplained = failure.kind == FaultKind::Build && failure.hint.is_none();
+        match self.machine.borrow().full() {
+            Some(full) if failure.full || (unexplained && full != Full::Image) => failure.because_full(&full),
+            Some(_) | None => failure,
         }
     }
 

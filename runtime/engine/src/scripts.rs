@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dibw_plan::{Extra, Phase, Side, Step};
+use dibw_sys::full::says_full_in_words;
 
 use crate::environment::Variables;
 use crate::events::{Event, Level, printable};
@@ -64,12 +65,8 @@ impl Lines {
             Ending::Signalled(signal) => (format!("{what} was ended by signal {signal}"), Some(128 + signal)),
             Ending::TimedOut => (format!("{what} took longer than it may"), None),
         };
-        let full = self.tail.iter().any(|line| line.contains("No space left on device"));
-        let failure = Failure { status, tail: self.tail.into(), ..Failure::new(message) };
-        match full {
-            true => Err(failure.hint("the work directory is full: free some space, or give another with --work-dir")),
-            false => Err(failure),
-        }
+        let full = self.tail.iter().any(|line| says_full_in_words(line));
+        Err(Failure { status, full, tail: self.tail.into(), ..Failure::new(message) })
     }
 }
 
@@ -158,7 +155,7 @@ impl Build<'_> {
     /// The directories that hooks on the host must see.
     fn readable(&self) -> Vec<PathBuf> {
         let elements = self.plan.elements.iter().map(|element| PathBuf::from(&element.path));
-        elements.chain([self.start_dir.clone()]).collect()
+        elements.chain([self.hooks.clone(), self.start_dir.clone()]).collect()
     }
 
     /// Evaluates `environment.d` for a phase into this build's variables.

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use dibw_sys::target_files::{FileError, SpecialBits, TargetRoot, kind_name};
 
-
 /// The target's root directory; no path leads out of it.
 pub struct TargetFiles(pub TargetRoot);
 

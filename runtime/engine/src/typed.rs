@@ -7,7 +7,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use dibw_host::{HookCall, HookFailure, Lent, Limits, LoadedElement};
 use dibw_plan::plan::{Component, PlannedElement};
-use dibw_plan::{Action, FaultKind, Phase, Step};
+use dibw_plan::{Action, Phase, Step};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::hex;
@@ -33,7 +33,12 @@ impl<'a> Build<'a> {
     }
 
     /// Installs what the hook asked for and the phase's transaction did not know of.
-    fn unforeseen(&mut self, element: &PlannedElement, phase: Phase, mut left: crate::lent::Left) -> Result<(), Failure> {
+    fn unforeseen(
+        &mut self,
+        element: &PlannedElement,
+        phase: Phase,
+        mut left: crate::lent::Left,
+    ) -> Result<(), Failure> {
         if self.has_transaction(phase) {
             left.install.retain(|name| !self.requested.contains(&(phase, name.clone())));
             left.remove.retain(|name| !self.requested.contains(&(phase, name.clone())));
@@ -47,12 +52,16 @@ impl<'a> Build<'a> {
     }
 
     fn has_transaction(&self, phase: Phase) -> bool {
-        let transaction = |step: &Step| step.phase == Some(phase) && matches!(step.action, Action::Packages { .. });
+        let transaction =
+            |step: &Step| step.phase == Some(phase) && matches!(step.action, Action::Packages { .. });
         self.plan.steps.iter().any(transaction)
     }
 
     /// The component of a step, compiled; its bytes must be those that were planned with.
-    pub(crate) fn load(&mut self, step: &'a Step) -> Result<(&'a PlannedElement, Rc<LoadedElement>), Failure> {
+    pub(crate) fn load(
+        &mut self,
+        step: &'a Step,
+    ) -> Result<(&'a PlannedElement, Rc<LoadedElement>), Failure> {
         let name = step.element.as_deref().unwrap_or_default();
         let plan = self.plan;
         let element = plan.elements.iter().find(|element| element.name == name);
@@ -133,10 +142,6 @@ fn planned_bytes(component: &Component) -> Result<Vec<u8>> {
 }
 
 fn from_hook(failure: &HookFailure) -> Failure {
-    let kind = match failure.exit_code() {
-        3 => FaultKind::Policy,
-        _ => FaultKind::Build,
-    };
     let fault = failure.to_fault();
-    Failure { kind, hint: fault.hint, ..Failure::new(failure.to_string()) }
+    Failure { kind: fault.kind, hint: fault.hint, ..Failure::new(fault.message) }
 }

@@ -89,6 +89,9 @@ fn manifest_section(bytes: &[u8]) -> Result<&[u8]> {
     if bytes.len() > LARGEST {
         return Err(fault(&format!("the component has {} bytes, more than {LARGEST}", bytes.len())).into());
     }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(fault("not a WebAssembly component: it does not begin as WebAssembly does").into());
+    }
     let mut nested: Option<&[u8]> = None;
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {

@@ -82,9 +82,22 @@ impl<Out: Write> Write for Digests<Out> {
 /// # Errors
 /// When reading fails.
 pub fn of_file(file: &File, algorithms: Algorithms) -> Result<Sums> {
+    of_file_while(file, algorithms, &mut || Ok(()))
+}
+
+/// As [`of_file`], asking `go_on` again and again, whose error ends it.
+///
+/// # Errors
+/// As [`of_file`], and whatever `go_on` says.
+pub fn of_file_while(
+    file: &File,
+    algorithms: Algorithms,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Sums> {
     let mut digests = Digests::new(io::sink(), algorithms);
     let mut block = vec![0; 1 << 20];
     loop {
+        go_on()?;
         let position = digests.bytes;
         match file.read_at(&mut block, position) {
             Ok(0) => break,

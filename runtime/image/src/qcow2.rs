@@ -90,6 +90,19 @@ pub struct Stats {
 /// When an option is out of range, the image is too large for its cluster size, or reading or writing fails; then
 /// `out` holds nothing useful.
 pub fn write(raw: &File, out: &mut File, options: &Qcow2Options) -> Result<Stats> {
+    write_while(raw, out, options, &mut || Ok(()))
+}
+
+/// As [`write()`], asking `go_on` again and again, whose error ends it.
+///
+/// # Errors
+/// As [`write()`], and whatever `go_on` says.
+pub fn write_while(
+    raw: &File,
+    out: &mut File,
+    options: &Qcow2Options,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Stats> {
     check(options)?;
     let cluster_size = u64::from(options.cluster_size);
     let raw_bytes = raw.metadata().context("cannot read the size of the raw image")?.len();
@@ -105,6 +118,7 @@ pub fn write(raw: &File, out: &mut File, options: &Qcow2Options) -> Result<Stats
     // 2. Guest clusters that may hold data go out, and come back in order.
     let mut layout = Layout::start(out, options.compression, options.cluster_size, virtual_bytes)?;
     for batch in batches(raw, raw_bytes, cluster_size) {
+        go_on()?;
         if workers.is_full() {
             place(&mut layout, workers.take()?)?;
         }

@@ -14,6 +14,9 @@ use crate::extents::DataExtents;
 /// Bytes per read and write where the kernel cannot copy by itself.
 const BLOCK: usize = 1 << 20;
 
+/// Bytes copied before it is asked whether to go on: a fraction of a second on any disk.
+const AT_ONCE: u64 = 64 << 20;
+
 /// Makes `destination` a copy of the first `length` bytes of `source`, holes staying holes.
 ///
 /// The kernel copies where it can, which shares the blocks on file systems that know how (xfs, btrfs). What
@@ -23,6 +26,19 @@ const BLOCK: usize = 1 << 20;
 /// # Errors
 /// On any read or write error, and when `source` is shorter than `length`.
 pub fn copy_sparse(source: &File, destination: &File, length: u64) -> Result<u64> {
+    copy_sparse_while(source, destination, length, &mut || Ok(()))
+}
+
+/// As [`copy_sparse`], asking `go_on` again and again, whose error ends it.
+///
+/// # Errors
+/// As [`copy_sparse`], and whatever `go_on` says.
+pub fn copy_sparse_while(
+    source: &File,
+    destination: &File,
+    length: u64,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<u64> {
     let available = source.metadata().context("cannot read the size of the source")?.len();
     if available < length {
         bail!("the source has {available} bytes, fewer than the {length} to copy");
@@ -36,7 +52,13 @@ pub fn copy_sparse(source: &File, destination: &File, length: u64) -> Result<u64
     for extent in DataExtents::new(source, length) {
         let extent = extent.context("cannot find the data of the source")?;
         copied += extent.end - extent.start;
-        copy_range(source, destination, extent.start, extent.end)?;
+        let mut start = extent.start;
+        while start < extent.end {
+            go_on()?;
+            let end = extent.end.min(start + AT_ONCE);
+            copy_range(source, destination, start, end)?;
+            start = end;
+        }
     }
     Ok(copied)
 }

@@ -111,7 +111,7 @@ impl fmt::Display for Fault {
         }
         f.write_str(&self.message)?;
         match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
+            Some(hint) => write!(f, "\n  hint: {}", hint.replace('\n', "\n        ")),
             None => Ok(()),
         }
     }
@@ -173,11 +173,16 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// The known name closest to `wrong`, when it is close enough to be what was meant.
+/// The known name closest to `wrong`, when it is close enough to be what was meant. A name that goes on where `wrong` stops
+/// (`debian` for `debian-minimal`) is one edit away.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |name: &str| match name.strip_prefix(wrong) {
+        Some(rest) if rest.starts_with(['-', '_', '.']) => 1,
+        _ => strsim::damerau_levenshtein(wrong, name),
+    };
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .map(|name| (distance(name), name))
         .filter(|(distance, name)| *distance <= 1 + wrong.len().max(name.len()) / 4)
         .min()
         .map(|(_, name)| name)
@@ -191,6 +196,7 @@ mod tests {
     fn the_nearest_name_is_suggested_only_when_near() {
         assert_eq!(nearest("debian-minmal", ["debian", "debian-minimal", "vm"]), Some("debian-minimal"));
         assert_eq!(nearest("xyz", ["debian", "debian-minimal"]), None);
+        assert_eq!(nearest("debian", ["demo", "debian-minimal"]), Some("debian-minimal"));
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl Manifest {
                 .hint(format!("upgrade dibw, or build {id} with an SDK for {API}"))
                 .into());
         }
-        let manifest: Self =
-            serde_json::from_value(value).map_err(|e| fault(format!("the manifest does not make sense: {e}")))?;
+        let manifest: Self = serde_json::from_value(value)
+            .map_err(|e| fault(format!("the manifest does not make sense: {e}")))?;
         let faults = manifest.check();
         faults.or(manifest)
     }
@@ -116,7 +116,10 @@ impl Manifest {
                 wrong(format!("{id}: order {} of `{}` is not between 0 and 9999", hook.order, hook.phase));
             }
         }
-        if [self.hooks.len(), self.depends.len(), self.provides.len(), self.needs.len()].iter().any(|n| *n > MOST) {
+        if [self.hooks.len(), self.depends.len(), self.provides.len(), self.needs.len()]
+            .iter()
+            .any(|n| *n > MOST)
+        {
             wrong(format!("{id}: a list in the manifest has more than {MOST} entries"));
         }
         faults

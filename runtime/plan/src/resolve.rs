@@ -108,7 +108,17 @@ impl<'a> Expansion<'a> {
         }
         let by = wanted_by.map(|by| format!(" (needed by `{by}`)")).unwrap_or_default();
         let fault = Fault::new(FaultKind::Element, format!("Element '{name}' not found{by}"));
-        self.faults.push(fault.suggest(name, self.catalogue.elements.keys().map(String::as_str)));
+        let providers: Vec<&str> = self.providers(name).collect();
+        self.faults.push(match providers.is_empty() {
+            true => fault.suggest(name, self.catalogue.elements.keys().map(String::as_str)),
+            false => fault.hint(format!("add one that provides it: {}", providers.join(", "))),
+        });
+    }
+
+    /// The elements that stand for a name.
+    fn providers(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let all = self.catalogue.elements.values();
+        all.filter(move |element| provisions(element).contains(&name)).map(|element| element.name.as_str())
     }
 
     fn take(&mut self, element: &Element) {
@@ -154,8 +164,7 @@ impl<'a> Expansion<'a> {
         if self.provided.contains_key(OPERATING_SYSTEM) || !self.faults.is_empty() {
             return;
         }
-        let systems = self.catalogue.elements.values().filter(|e| provisions(e).contains(&OPERATING_SYSTEM));
-        let known: Vec<&str> = systems.map(|element| element.name.as_str()).collect();
+        let known: Vec<&str> = self.providers(OPERATING_SYSTEM).collect();
         let fault = Fault::new(FaultKind::Element, "Please include an operating system element");
         self.faults.push(match known.is_empty() {
             true => {

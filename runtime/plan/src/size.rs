@@ -160,17 +160,19 @@ pub(crate) fn image_size(tree_kib: u64, rules: &SizeRules, beside: u64) -> u64 {
                 Some(extra) => tree_kib.saturating_add(extra / 1024),
                 None => (tree_kib as f64 / FILL) as u64,
             };
-            let kib = kib.max(smallest(&rules.root_fstype) / 1024);
             let journal = if rules.root_fstype == "ext4" { rules.journal_mib.saturating_mul(MIB) } else { 0 };
+            let kib = kib.max(smallest(&rules.root_fstype, journal) / 1024);
             kib.saturating_mul(1024).saturating_add(journal).saturating_add(efi.max(beside))
         }
     };
     round_up(bytes, IMAGE_GRANULE)
 }
 
-/// The smallest size mkfs accepts for a type, where it is noticeable (xfsprogs 5.19, btrfs-progs 5.16), in bytes.
-fn smallest(fstype: &str) -> u64 {
+/// The smallest size beside the journal that mkfs accepts for a type, where it is noticeable (xfsprogs 5.19, btrfs-progs 5.16; e2fsprogs
+/// 1.47 refuses a journal larger than half of the file system, here with room for partition tables and alignment), in bytes.
+fn smallest(fstype: &str, journal: u64) -> u64 {
     match fstype {
+        "ext4" if journal > 0 => journal.saturating_add(16 * MIB),
         "xfs" => 300 * MIB,
         "btrfs" => 128 * MIB,
         _ => 0,
@@ -273,7 +275,8 @@ mod tests {
         let cases = [
             // 600 KiB / 0.6 = 1000 KiB, rounded up to 1024 KiB.
             ("no journal", ext2.clone(), 1 << 20),
-            ("ext4 has a journal", ext4.clone(), 65 << 20),
+            // A journal takes at most half of the file system.
+            ("ext4 has a journal", ext4.clone(), 144 << 20),
             ("efi", SizeRules { has_efi: true, ..ext2.clone() }, 526 << 20),
             // 600 KiB + 2 MiB = 2648 KiB, rounded up to 2688 KiB.
             ("extra", SizeRules { extra_size: Some(2 << 20), ..ext2.clone() }, 2688 << 10),

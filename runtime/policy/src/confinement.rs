@@ -16,11 +16,11 @@ use crate::policy::Policy;
 pub enum Level {
     /// It does not run; the build is refused.
     Deny,
-    /// Own user, mount, pid, net, ipc and uts namespaces, eight capabilities, the target as its world.
+    /// Own user, mount, pid, net, ipc and uts namespaces, eight capabilities, the target as its world. Only for hooks in the target.
     Strict,
-    /// Own namespaces, the machine read-only, dangerous capabilities dropped.
+    /// Own namespaces, the machine read-only, dangerous capabilities dropped. Only for hooks outside.
     Confined,
-    /// As root of the machine, in private namespaces only so that nothing is left behind.
+    /// As root of the machine, in private namespaces only so that nothing is left behind. Only for hooks outside.
     Host,
 }
 
@@ -67,8 +67,8 @@ impl FromStr for Level {
 
 /// The level of a classic element's hooks on one side, and the rule that says so.
 ///
-/// Without a rule: `confined` outside, `strict` inside. A rule of `confined` still means `strict` inside the target,
-/// where the tighter cage works.
+/// Without a rule: `confined` outside, `strict` inside. Every level but `deny` means `strict` inside the target, where the tighter cage
+/// works. A rule of `strict` denies hooks outside: there is no such cage for them.
 pub fn confinement_of(element: &str, side: Side, policy: &Policy) -> (Level, String) {
     let rule = policy.classic.allow.iter().find(|r| r.element == element);
     let (level, why) = match (rule, policy.classic.default) {
@@ -83,7 +83,10 @@ pub fn confinement_of(element: &str, side: Side, policy: &Policy) -> (Level, Str
         (None, None) => (Level::Confined, "default for classic elements".to_owned()),
     };
     match side {
-        Side::Inside if level == Level::Confined => (Level::Strict, why),
+        Side::Inside if level != Level::Deny => (Level::Strict, why),
+        Side::Outside if level == Level::Strict => {
+            (Level::Deny, format!("{why}: nothing outside the target is strict"))
+        }
         Side::Inside | Side::Outside => (level, why),
     }
 }
@@ -115,10 +118,20 @@ mod tests {
         let policy = Policy { file: Some("p.yaml".into()), classic, ..Policy::default() };
         let said = "classic.allow of p.yaml:9 (losetup; storage, until 2030-01-01)".to_owned();
         assert_eq!(confinement_of("raid", Side::Outside, &policy), (Level::Host, said.clone()));
-        assert_eq!(confinement_of("raid", Side::Inside, &policy), (Level::Host, said));
+        assert_eq!(confinement_of("raid", Side::Inside, &policy), (Level::Strict, said));
         assert_eq!(
             confinement_of("vm", Side::Inside, &policy),
             (Level::Deny, "classic.default of p.yaml".to_owned())
         );
+    }
+
+    #[test]
+    fn strict_is_for_the_target() {
+        let classic = Classic { default: Some(Level::Strict), allow: Vec::new() };
+        let policy = Policy { file: Some("p.yaml".into()), classic, ..Policy::default() };
+        let said = "classic.default of p.yaml";
+        assert_eq!(confinement_of("vm", Side::Inside, &policy), (Level::Strict, said.to_owned()));
+        let denied = (Level::Deny, format!("{said}: nothing outside the target is strict"));
+        assert_eq!(confinement_of("vm", Side::Outside, &policy), denied);
     }
 }

@@ -1,6 +1,6 @@
 //! `effective = needs ∩ grant ∩ ceiling`, for one element in one build.
 //!
-//! Callers: the engine and the mock host make one per element; [`crate::decide`] asks it.
+//! Callers: the engine and the mock host make one per element; [`crate::decide()`] asks it.
 
 use serde::{Deserialize, Serialize};
 

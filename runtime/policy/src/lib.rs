@@ -1,6 +1,6 @@
 //! What an element may do, decided in one place.
 //!
-//! Owns: the vocabulary of capabilities, the needs of manifests, policy files, and [`decide`], the one function that
+//! Owns: the vocabulary of capabilities, the needs of manifests, policy files, and [`decide()`], the one function that
 //! answers whether an operation is allowed. Pure: no file, clock or environment is read here.
 //! Must not know: wasmtime, the target's files, how an operation is carried out.
 //! Callers: the wasm host before every effect, the SDK's mock host, the plan (early refusals) and `dibw policy explain`.

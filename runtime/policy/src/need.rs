@@ -1,6 +1,6 @@
 //! What a manifest asks for: a capability and a pattern. The same form is used for grants and ceilings.
 //!
-//! Callers: manifests (`dibw-plan`), policy files, command-line grants, [`crate::decide`].
+//! Callers: manifests (`dibw-plan`), policy files, command-line grants, [`crate::decide()`].
 
 use std::fmt;
 

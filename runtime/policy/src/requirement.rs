@@ -1,6 +1,6 @@
 //! What an operation needs: the one exhaustive match over operations. There is no `_ =>` arm, and there must be none.
 //!
-//! Callers: [`crate::decide`] only.
+//! Callers: [`crate::decide()`] only.
 
 use crate::account::{check_account, check_package, check_unit, is_powerful_group};
 use crate::capability::Capability;

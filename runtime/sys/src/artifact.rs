@@ -193,8 +193,9 @@ pub fn commit_all(artifacts: Vec<Artifact>, existing: Existing) -> Result<()> {
     }
     if let Existing::Keep(time) = existing {
         for artifact in &artifacts {
-            keep_old(&artifact.dir, &artifact.name, time)
-                .with_context(|| format!("output {}: keeping the old one", artifact.final_path().display()))?;
+            keep_old(&artifact.dir, &artifact.name, time).with_context(|| {
+                format!("output {}: keeping the old one", artifact.final_path().display())
+            })?;
         }
     }
     let mut named: Vec<Artifact> = Vec::new();

@@ -3,12 +3,12 @@
 pub mod artifact;
 mod busy;
 pub mod copy_tree;
+pub mod full;
 mod idmap_trial;
 mod in_root;
 pub mod loops;
 pub mod mkfs;
 pub mod mounts;
-pub mod full;
 pub mod probe;
 mod target_changes;
 pub mod target_files;

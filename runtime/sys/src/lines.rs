@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read};
 
-use crate::process::{OnLine, Stream};
+use crate::process::{OnLine, Stream, Take};
 
 /// A longer line is delivered in pieces of this many bytes.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -46,8 +46,8 @@ impl Lines {
         self.pipes.iter().filter_map(|pipe| pipe.end.as_ref())
     }
 
-    /// Reads what is there and delivers the whole lines.
-    pub fn drain(&mut self, on_line: OnLine<'_>) -> Result<()> {
+    /// Reads what is there and delivers the whole lines, or all of it as it is.
+    pub fn drain(&mut self, take: &mut Take<'_>) -> Result<()> {
         let mut buffer = [0; 16 * 1024];
         for pipe in &mut self.pipes {
             // Bounded rounds, so that a command that never stops writing can't keep the watcher from its clock.
@@ -55,7 +55,10 @@ impl Lines {
                 let Some(end) = &pipe.end else { break };
                 match read(end, &mut buffer) {
                     Ok(0) => pipe.end = None,
-                    Ok(count) => pipe.take(&buffer[..count], &mut self.tail, on_line),
+                    Ok(count) => match take {
+                        Take::Lines(on_line) => pipe.take(&buffer[..count], &mut self.tail, on_line),
+                        Take::Bytes(on_bytes) => on_bytes(pipe.stream, &buffer[..count]),
+                    },
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(error).context("read the output of a command"),
@@ -66,7 +69,8 @@ impl Lines {
     }
 
     /// Delivers last lines that had no line end, and gives the tail.
-    pub fn finish(mut self, on_line: OnLine<'_>) -> Vec<String> {
+    pub fn finish(mut self, take: &mut Take<'_>) -> Vec<String> {
+        let Take::Lines(on_line) = take else { return Vec::new() };
         for pipe in &mut self.pipes {
             if !pipe.partial.is_empty() {
                 let line = std::mem::take(&mut pipe.partial);

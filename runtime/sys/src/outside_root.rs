@@ -42,10 +42,13 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     let resolver = resolver_in_run();
     let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
     set_attributes(CWD, "/", Depth::Recursive, read_only).context("make the host read-only")?;
-    // Cloned when everything is read-only already, and before it is hidden.
-    let hidden = job.readable.iter().filter(|path| is_hidden(path) && path.is_dir());
+    // Cloned when everything is read-only already, and before it is hidden; with what is mounted below, which may be the work directory.
+    let mut hidden: Vec<&PathBuf> =
+        job.readable.iter().filter(|path| is_hidden(path) && path.is_dir()).collect();
+    hidden.sort();
     let hidden: Vec<(PathBuf, DetachedMount)> = hidden
-        .map(|path| DetachedMount::clone_of(path, Depth::Single).map(|clone| (path.clone(), clone)))
+        .into_iter()
+        .map(|path| DetachedMount::clone_of(path, Depth::Recursive).map(|clone| (path.clone(), clone)))
         .collect::<Result<_>>()?;
     for (path, mode) in PRIVATE {
         if !clones.iter().any(|(writable, _)| writable == Path::new(path)) {

@@ -74,7 +74,7 @@ impl fmt::Display for Status {
 pub struct Finished {
     /// How it ended.
     pub status: Status,
-    /// Its last 20 lines, both streams, as they arrived.
+    /// Its last 20 lines, both streams, as they arrived; empty when its output was taken as bytes.
     pub tail: Vec<String>,
     /// From start to end.
     pub duration: Duration,
@@ -89,6 +89,17 @@ impl Finished {
 
 /// Receives each line of output while the command runs (lossy UTF-8, no line end, at most 8 KiB).
 pub type OnLine<'a> = &'a mut dyn FnMut(Stream, &str);
+
+/// Receives output exactly as the command wrote it, in pieces as they arrive.
+pub type OnBytes<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+
+/// Who receives the output of a command.
+pub(crate) enum Take<'a> {
+    /// Line by line; the last ones are kept as the tail.
+    Lines(OnLine<'a>),
+    /// As written; there is no tail.
+    Bytes(OnBytes<'a>),
+}
 
 /// Why a command could not be started; found in the error chain with `downcast_ref`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +196,7 @@ impl ToolCommand {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error).context("kill process group"),
         };
-        let (finished, status) = watch(child, self.timeout, on_line, &mut stop)?;
+        let (finished, status) = watch(child, self.timeout, Take::Lines(on_line), &mut stop)?;
         Ok(Finished {
             status: finished.status.unwrap_or(status),
             tail: finished.tail,
@@ -201,12 +212,12 @@ pub(crate) struct Watched {
     pub duration: Duration,
 }
 
-/// Waits for `child` (stdout and stderr piped) to end, delivering its lines, and returns its own status too.
+/// Waits for `child` (stdout and stderr piped) to end, delivering its output, and returns its own status too.
 /// `stop` is called once, when the time is up or dibw is interrupted.
 pub(crate) fn watch(
     mut child: Child,
     timeout: Option<Duration>,
-    on_line: OnLine<'_>,
+    mut take: Take<'_>,
     stop: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(Watched, Status)> {
     let started = Instant::now();
@@ -217,7 +228,7 @@ pub(crate) fn watch(
     let mut why = None;
     loop {
         let ready = wait_ready(&pidfd, &lines, why.is_none(), deadline)?;
-        lines.drain(on_line)?;
+        lines.drain(&mut take)?;
         if ready.ended {
             break;
         }
@@ -238,8 +249,8 @@ pub(crate) fn watch(
         }
     }
     // What the pipes still hold. A process that outlived the command may keep them open for ever, so no waiting.
-    lines.drain(on_line)?;
-    let tail = lines.finish(on_line);
+    lines.drain(&mut take)?;
+    let tail = lines.finish(&mut take);
     let exit = child.wait().context("wait")?;
     Ok((Watched { status: why, tail, duration: started.elapsed() }, status_of(exit)))
 }

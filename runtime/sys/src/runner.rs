@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::channel::{Channel, Outputs};
 use crate::confined::ConfinedCommand;
-use crate::process::{CannotStart, Finished, OnLine, StartFailure, Status, watch};
+use crate::process::{CannotStart, Finished, OnBytes, OnLine, StartFailure, Status, Take, watch};
 use crate::sandbox::{Input, SandboxCommand, TargetSource};
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report, RootSpec};
 use crate::userns::{self, UserNamespace};
@@ -59,6 +59,23 @@ impl Runner {
         command: &SandboxCommand,
         on_line: OnLine<'_>,
     ) -> Result<Finished> {
+        self.enter(target, command, Take::Lines(on_line))
+    }
+
+    /// As [`Runner::inside`], its output delivered exactly as it was written.
+    ///
+    /// # Errors
+    /// As [`Runner::inside`].
+    pub fn inside_exact(
+        &self,
+        target: &TargetSource<'_>,
+        command: &SandboxCommand,
+        on_bytes: OnBytes<'_>,
+    ) -> Result<Finished> {
+        self.enter(target, command, Take::Bytes(on_bytes))
+    }
+
+    fn enter(&self, target: &TargetSource<'_>, command: &SandboxCommand, take: Take<'_>) -> Result<Finished> {
         let input = Fed::new(&command.stdin)?;
         let root = match target {
             TargetSource::Layers(view) => view.spec(),
@@ -71,7 +88,7 @@ impl Runner {
             root,
             extras: command.extras.clone(),
         });
-        self.run(&job, &command.argv, command.timeout, on_line)
+        self.run(&job, &command.argv, command.timeout, take)
     }
 
     /// Runs a command on the host's own root, caged as its level says, and waits until it and all it started are gone.
@@ -87,7 +104,7 @@ impl Runner {
             writable: command.writable.clone(),
             readable: command.readable.clone(),
         });
-        self.run(&job, &command.argv, command.timeout, on_line)
+        self.run(&job, &command.argv, command.timeout, Take::Lines(on_line))
     }
 
     fn run(
@@ -95,12 +112,12 @@ impl Runner {
         job: &Job,
         argv: &[String],
         timeout: Option<Duration>,
-        on_line: OnLine<'_>,
+        take: Take<'_>,
     ) -> Result<Finished> {
         tracing::debug!(?job, "run");
         let outputs = Outputs { stdout: Stdio::piped(), stderr: Stdio::piped() };
         let (child, mut channel) = Channel::start(&self.program, job, Some(outputs))?;
-        let (watched, own_status) = watch(child, timeout, on_line, &mut || channel.hang_up())?;
+        let (watched, own_status) = watch(child, timeout, take, &mut || channel.hang_up())?;
         // The process is gone, so this never waits. The last report is the one that counts.
         let mut last = None;
         while let Some(report) = channel.receive()? {

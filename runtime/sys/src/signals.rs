@@ -45,6 +45,14 @@ pub fn interrupted() -> Option<Signal> {
     Signal::try_from(FIRST.load(Ordering::SeqCst)).ok()
 }
 
+/// Lets the process end quietly when whoever reads its output goes away, as programs that only print do (`dibw element list | head`).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn end_with_the_reader() -> Result<()> {
+    restore_default_action(Signal::SIGPIPE)
+}
+
 /// Gives a signal its default action back, for a process about to become another program.
 pub(crate) fn restore_default_action(signal: Signal) -> Result<()> {
     let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());

@@ -116,6 +116,11 @@ impl WorkDir {
         self.path.join(BUILD)
     }
 
+    /// Whether it is kept in memory.
+    pub fn in_memory(&self) -> bool {
+        self.tmpfs.is_some()
+    }
+
     /// Writes down that something exists which could outlive us. To be called before it is made.
     ///
     /// # Errors

@@ -207,7 +207,7 @@ impl Cx {
         self.host.grant_sudo(name.as_ref(), true)
     }
 
-    /// Runs a program of the target as its root, without network, for at most [`DEFAULT_TIMEOUT`]. A status other than 0 is
+    /// Runs a program of the target as its root, without network, for at most five minutes. A status other than 0 is
     /// [`Error::Exec`]. Needs `exec`.
     pub fn run<S: Into<String>>(&self, argv: impl IntoIterator<Item = S>) -> Result<Output> {
         self.run_within(DEFAULT_TIMEOUT, argv, "")

@@ -66,7 +66,11 @@ pub fn run(args: &Args) -> Outcome {
     match &args.expect {
         None => {
             let status = qemu.status().with_context(|| format!("running {qemu:?}"))?;
-            if status.success() { Ok(()) } else { Err(Failure::new(format!("QEMU ended with {status}")).into()) }
+            if status.success() {
+                Ok(())
+            } else {
+                Err(Failure::new(format!("QEMU ended with {status}")).into())
+            }
         }
         Some(text) => expect(args, qemu, text),
     }
@@ -91,16 +95,28 @@ fn command(args: &Args) -> Result<Command, Fault> {
     );
     let machine = format!("q35,accel={}", args.accel);
     let memory = args.memory.to_string();
-    qemu.args(["-machine", &machine, "-cpu", "max", "-m", &memory, "-smp", "2", "-nodefaults", "-no-user-config"])
-        .args(["-display", "none", "-serial", "mon:stdio", "-no-reboot"])
-        .args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk,bootindex=0"])
-        .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
-        // without it a first boot can wait long for entropy
-        .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]);
+    qemu.args([
+        "-machine",
+        &machine,
+        "-cpu",
+        "max",
+        "-m",
+        &memory,
+        "-smp",
+        "2",
+        "-nodefaults",
+        "-no-user-config",
+    ])
+    .args(["-display", "none", "-serial", "mon:stdio", "-no-reboot"])
+    .args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk,bootindex=0"])
+    .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
+    // without it a first boot can wait long for entropy
+    .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]);
     if args.uefi {
-        let (code, variables) = OVMF.into_iter().find(|(code, _)| Path::new(code).exists()).ok_or_else(|| {
-            Fault::new(FaultKind::Host, "UEFI firmware is missing").hint("apt-get install ovmf")
-        })?;
+        let (code, variables) =
+            OVMF.into_iter().find(|(code, _)| Path::new(code).exists()).ok_or_else(|| {
+                Fault::new(FaultKind::Host, "UEFI firmware is missing").hint("apt-get install ovmf")
+            })?;
         qemu.args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")])
             .args(["-drive", &format!("if=pflash,unit=1,format=raw,snapshot=on,file={variables}")]);
     }

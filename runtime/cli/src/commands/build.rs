@@ -1,7 +1,8 @@
 //! `dibw build`: plans, checks everything that can be checked early, then builds in namespaces of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use dibw_engine::{Failure, Paths};
 use dibw_plan::{FaultKind, Faults, Plan};
 
@@ -49,8 +50,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let plans = super::plan::plans(&args.image)?;
     let paths = Paths {
-        work_base: args.work_dir.clone(),
-        cache: args.cache_dir.clone(),
+        work_base: absolute(&args.work_dir)?,
+        cache: absolute(&args.cache_dir)?,
         tmpfs: !args.no_tmpfs,
     };
     check(plans.iter().map(|(_, plan)| plan), &paths)?;
@@ -89,10 +90,34 @@ fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
         }
     })?;
     dibw_engine::check::clean_dead(paths);
-    match status {
-        0 => Ok(()),
-        status => Err(End::Status(u8::try_from(status).unwrap_or(FaultKind::Build.exit_code()))),
+    match (status, u8::try_from(status)) {
+        (0, _) => Ok(()),
+        // It has said everything itself.
+        (1..=3 | INTERRUPTED, Ok(status)) => Err(End::Status(status)),
+        _ => {
+            report(args.log_format, &died(status));
+            Err(End::Status(FaultKind::Build.exit_code()))
+        }
     }
+}
+
+/// 128 + SIGINT, which is also the exit code of an interrupted build.
+const INTERRUPTED: i32 = 130;
+
+/// The process that built ended in no way of its own.
+fn died(status: i32) -> Failure {
+    match status {
+        129..=192 => Failure::new(format!("the build was ended by signal {}", status - 128)).hint(
+            "signal 9 comes from somebody with kill -9, or from a kernel that is out of memory (see dmesg)",
+        ),
+        status => Failure::new(format!("the build ended unexpectedly with status {status}"))
+            .hint("this is an error of dibw itself; what it printed above belongs into a report"),
+    }
+}
+
+/// Directories are used from other directories and namespaces.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("directory {}", path.display()))
 }
 
 fn report(format: LogFormat, failure: &Failure) {

@@ -44,7 +44,8 @@ pub fn plans(image: &ImageArgs) -> Result<Vec<(Request, Plan)>, dibw_plan::Fault
     let catalogue = faults.take(image.catalogue());
     let policy = faults.take(image.policy());
     let grants = faults.take(image.grants());
-    let (Some(requests), Some(catalogue), Some(policy), Some(grants)) = (requests, catalogue, policy, grants) else {
+    let (Some(requests), Some(catalogue), Some(policy), Some(grants)) = (requests, catalogue, policy, grants)
+    else {
         return Err(faults);
     };
     let plans = requests

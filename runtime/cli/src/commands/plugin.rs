@@ -7,7 +7,7 @@ use anyhow::Context;
 use dibw_host::plugin_build::{self, Machine, Options};
 use dibw_plan::{Fault, FaultKind};
 
-use super::Outcome;
+use super::{End, Outcome};
 
 /// Make, build and inspect typed elements (WebAssembly components).
 #[derive(clap::Args)]
@@ -19,7 +19,9 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Start a new typed element: a crate with its first test
-    #[command(after_help = "Example:\n  dibw plugin new my-element && cd my-element && cargo test && dibw plugin build")]
+    #[command(
+        after_help = "Example:\n  dibw plugin new my-element && cd my-element && cargo test && dibw plugin build"
+    )]
     New {
         /// Its name: lower-case letters, digits and dashes
         name: String,
@@ -28,7 +30,9 @@ enum Command {
         sdk: Option<PathBuf>,
     },
     /// Compile a crate, or all crates of a workspace, to components
-    #[command(after_help = "Examples:\n  dibw plugin build my-element\n  dibw plugin build plugins --only motd")]
+    #[command(
+        after_help = "Examples:\n  dibw plugin build my-element\n  dibw plugin build plugins --only motd"
+    )]
     Build {
         /// The crate or workspace
         #[arg(default_value = ".")]
@@ -70,11 +74,15 @@ fn new(name: &str, sdk: Option<&Path>) -> Outcome {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !well_formed {
         let message = format!("`{name}` is not a name for an element");
-        return Err(Fault::new(FaultKind::Usage, message).hint("lower-case letters, digits and dashes: my-element").into());
+        return Err(Fault::new(FaultKind::Usage, message)
+            .hint("lower-case letters, digits and dashes: my-element")
+            .into());
     }
-    let sdk = sdk.map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk")), Path::to_path_buf);
+    let sdk = sdk
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk")), Path::to_path_buf);
     let sdk = sdk.canonicalize().map_err(|_| {
-        Fault::new(FaultKind::Usage, format!("the SDK is not at {}", sdk.display())).hint("say where with --sdk DIR")
+        Fault::new(FaultKind::Usage, format!("the SDK is not at {}", sdk.display()))
+            .hint("say where with --sdk DIR")
     })?;
     let directory = Path::new(name);
     if directory.exists() {
@@ -106,7 +114,9 @@ fn type_name(name: &str) -> String {
 fn build(directory: &Path, only: &[String], out: Option<&Path>) -> Outcome {
     let options = Options { only: only.to_vec(), out: out.map(Path::to_path_buf), ..Options::default() };
     let mut say = |line: &str| eprintln!("{line}");
-    for built in plugin_build::build(directory, &options, &Machine::of_process(dibw_sys::probe::is_root()), &mut say)? {
+    for built in
+        plugin_build::build(directory, &options, &Machine::of_process(dibw_sys::probe::is_root()), &mut say)?
+    {
         for warning in &built.warnings {
             eprintln!("warn: {}: {warning}", built.name);
         }
@@ -116,9 +126,12 @@ fn build(directory: &Path, only: &[String], out: Option<&Path>) -> Outcome {
 }
 
 fn inspect(file: &Path) -> Outcome {
-    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let inspection =
-        dibw_host::inspect(&bytes).with_context(|| format!("component {}", file.display()))?;
+    let bytes = fs::read(file)
+        .map_err(|error| Fault::new(FaultKind::Usage, format!("cannot read {}: {error}", file.display())))?;
+    let inspection = dibw_host::inspect(&bytes).map_err(|error| match error.downcast::<Fault>() {
+        Ok(fault) => End::from(Fault { message: format!("{}: {}", file.display(), fault.message), ..fault }),
+        Err(error) => error.context(format!("component {}", file.display())).into(),
+    })?;
     let manifest = &inspection.manifest;
     println!("{} {} (api {})", manifest.id, manifest.version, manifest.api);
     println!("  {}", manifest.summary);

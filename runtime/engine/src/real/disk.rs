@@ -80,6 +80,11 @@ impl Disk {
         self.devices.iter().map(|(_, device)| device.path())
     }
 
+    /// Where file systems of the image are mounted; staging directories are none.
+    pub(super) fn mount_points(&self) -> impl Iterator<Item = &Path> {
+        self.mounted.iter().filter(|mounted| mounted.staging.is_none()).map(|mounted| mounted.mount.dir())
+    }
+
     pub(super) fn make_file_system(&self, device: &str, wanted: &FileSystem) -> Result<()> {
         let kind: FsKind = wanted.kind.parse()?;
         let format = Format {

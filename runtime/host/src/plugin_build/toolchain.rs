@@ -73,7 +73,7 @@ impl fmt::Display for NoToolchain {
 
 impl std::error::Error for NoToolchain {}
 
-/// The best compiler: an installed library first, then the order of [`candidates`].
+/// The best compiler: an installed library first, then the order of `candidates`.
 ///
 /// # Errors
 /// None can do it.

@@ -1,5 +1,5 @@
 //! What a plain scalar means: the YAML 1.1 types of PyYAML's safe loader. Knows nothing of documents. Called by `yaml::build`.
-//! Source: https://yaml.org/type/ and PyYAML 6's resolver. Dates stay text: nothing here has a use for them.
+//! Source: <https://yaml.org/type/> and PyYAML 6's resolver. Dates stay text: nothing here has a use for them.
 
 /// The meaning of a scalar.
 #[derive(Debug, Clone, PartialEq)]

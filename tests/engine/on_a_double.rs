@@ -1,0 +1,122 @@
+//! A whole build on a machine that only records: order of hooks, what is held and given back, a failure and an interruption at every
+//! call, the first error, a failing hook.
+
+#[path = "../host/support/mod.rs"]
+mod guests;
+#[path = "../support/planning.rs"]
+#[allow(dead_code, reason = "only the request is used here")]
+mod planning;
+mod support;
+
+use dibw_engine::{Event, Failure, Level};
+use dibw_plan::FaultKind;
+use support::{Built, Fixture};
+
+/// A build whose component writes `/etc/motd` at install 20.
+fn fixture() -> Fixture {
+    let manifest = r#"{"id": "guest", "version": "1", "api": "0.1", "hooks": [{"phase": "install", "order": 20}],
+        "needs": [{"capability": "target.write", "value": "/etc/motd"}]}"#;
+    let body = "(call $write (i32.const 2048) (i32.const 9) (i32.const 0) (i32.const 3) (i32.const 420) (i32.const 1024)) (i32.const 1024)";
+    Fixture::new(&guests::component(&guests::module("/etc/motd", "", body), Some(manifest)))
+}
+
+/// Everything taken was given back, last first, once, and nothing was asked for after it.
+fn assert_given_back(built: &Built, what: &str) {
+    let machine = built.machine.borrow();
+    let reversed: Vec<&String> = machine.taken.iter().rev().collect();
+    assert_eq!(machine.given_back.iter().collect::<Vec<_>>(), reversed, "{what}");
+    assert_eq!((machine.held.len(), machine.releases), (0, 1), "{what}");
+}
+
+fn failure(built: Built) -> Failure {
+    match built.outcome {
+        Err(failure) => failure,
+        Ok(_) => panic!("it was to fail"),
+    }
+}
+
+#[test]
+fn shell_and_wasm_hooks_run_by_order_number() {
+    let built = fixture().build(|_| {});
+    if let Err(failure) = &built.outcome {
+        panic!("{failure}");
+    }
+    let titles = built.events.iter().filter_map(|event| match event {
+        Event::Step { phase, title, .. } if phase == "install" => Some(title.as_str()),
+        _ => None,
+    });
+    let hooks: Vec<&str> = titles.filter(|title| title.starts_with(['1', '2', '3'])).collect();
+    assert_eq!(hooks, ["10-first", "20-guest", "30-third"]);
+    assert_given_back(&built, "success");
+    let machine = built.machine.borrow();
+    assert_eq!(machine.taken, ["image image0", "device image0", "device boot", "device root", "mount /", "mount /boot"]);
+}
+
+#[test]
+fn a_failure_at_every_call_leaves_nothing_held() {
+    let fixture = fixture();
+    let calls = fixture.build(|_| {}).machine.borrow().calls.clone();
+    assert!(calls.len() > 30, "{calls:#?}");
+    for (number, call) in calls.iter().enumerate() {
+        let built = fixture.build(|machine| machine.fail_at = Some(number));
+        let what = format!("injected at {number}: {call}");
+        assert_given_back(&built, &what);
+        assert_eq!(built.files, Vec::<String>::new(), "{what}");
+        let machine = built.machine.clone();
+        let failure = failure(built);
+        let said = failure.to_string();
+        assert!(said.contains(&what), "{what} became {said}");
+        // After the failure only what mends the target is still asked for.
+        let after = machine.borrow().calls[number + 1..].iter().filter(|call| *call != "target").count();
+        assert_eq!(after, 0, "{what}: {:?}", &machine.borrow().calls[number + 1..]);
+    }
+}
+
+#[test]
+fn an_interruption_after_every_call_ends_the_build_in_order() {
+    let fixture = fixture();
+    let calls = fixture.build(|_| {}).machine.borrow().calls.clone();
+    for (number, call) in calls.iter().enumerate() {
+        let built = fixture.build(|machine| machine.interrupt_after = Some(number));
+        let what = format!("interrupted after {number}: {call}");
+        assert_given_back(&built, &what);
+        assert_eq!(built.files, Vec::<String>::new(), "{what}");
+        assert_eq!(failure(built).kind, FaultKind::Interrupted, "{what}");
+    }
+}
+
+#[test]
+fn the_first_error_wins_over_those_of_clean_up() {
+    let fixture = fixture();
+    let built = fixture.build(|machine| {
+        machine.breaks = Some("30-third");
+        machine.complains = true;
+    });
+    let failure = failure(built);
+    assert_eq!(failure.message, "install.d/30-third of element shell failed with exit status 7");
+    let built = fixture.build(|machine| machine.complains = true);
+    assert!(built.outcome.is_ok());
+    let warned = built.events.iter().any(|event| {
+        matches!(event, Event::Message { level: Level::Warn, text, .. } if text == "clean-up: busy")
+    });
+    assert!(warned, "{:?}", built.events.last());
+}
+
+#[test]
+fn a_failing_hook_is_named_with_its_last_20_lines() {
+    let fixture = fixture();
+    for (hook, name) in [
+        ("10-extra", "extra-data.d/10-extra"),
+        ("30-third", "install.d/30-third"),
+        ("10-last", "finalise.d/10-last"),
+        ("10-away", "cleanup.d/10-away"),
+    ] {
+        let built = fixture.build(|machine| machine.breaks = Some(hook));
+        assert_given_back(&built, hook);
+        let failure = failure(built);
+        let message = format!("{name} of element shell failed with exit status 7");
+        assert_eq!((failure.message, failure.status, failure.kind), (message, Some(7), FaultKind::Build));
+        let expected: Vec<String> = (11..=30).map(|number| format!("line {number}")).collect();
+        assert_eq!(failure.tail, expected, "{hook}");
+    }
+}

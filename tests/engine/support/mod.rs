@@ -1,0 +1,285 @@
+//! A machine that records what it is asked for, holds what it gave out, and fails or is interrupted where a test says; and a small image
+//! to build on it: shell hooks at 10 and 30 around a component at 20, packages, two file systems, raw and tar outputs.
+#![expect(clippy::unwrap_used, reason = "a test that cannot make its fixture fails")]
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+use dibw_engine::machine::{Ending, FileSystem, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use dibw_engine::{Artifacts, Event, Events, Failure, Paths, run};
+use dibw_plan::layout::Geometry;
+use dibw_plan::{Plan, Request};
+use dibw_policy::Policy;
+
+/// The machine of a test.
+pub struct Double {
+    work_dir: PathBuf,
+    /// Every call, in order.
+    pub calls: Vec<String>,
+    /// What was taken, in order.
+    pub taken: Vec<String>,
+    /// What is held.
+    pub held: Vec<String>,
+    /// What was given back, in order.
+    pub given_back: Vec<String>,
+    /// The call that fails.
+    pub fail_at: Option<usize>,
+    /// The call after which the build is told to stop.
+    pub interrupt_after: Option<usize>,
+    /// A part of a command that fails with status 7 and many lines.
+    pub breaks: Option<&'static str>,
+    /// Whether giving back has something to complain about.
+    pub complains: bool,
+    /// How often everything was given back.
+    pub releases: usize,
+}
+
+impl Double {
+    fn new(work_dir: PathBuf) -> Self {
+        let target = work_dir.join("target");
+        for directory in ["etc", "tmp", "root", "usr/sbin"] {
+            fs::create_dir_all(target.join(directory)).unwrap();
+        }
+        Self {
+            work_dir,
+            calls: Vec::new(),
+            taken: Vec::new(),
+            held: Vec::new(),
+            given_back: Vec::new(),
+            fail_at: None,
+            interrupt_after: None,
+            breaks: None,
+            complains: false,
+            releases: 0,
+        }
+    }
+
+    fn call(&mut self, what: impl Into<String>) -> Result<()> {
+        assert_eq!(self.releases, 0, "a call after everything was given back");
+        let what = what.into();
+        let number = self.calls.len();
+        self.calls.push(what.clone());
+        if self.fail_at == Some(number) {
+            bail!("injected at {number}: {what}");
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, what: String) {
+        self.taken.push(what.clone());
+        self.held.push(what);
+    }
+
+    fn give_back(&mut self, what: &str) {
+        let at = self.held.iter().rposition(|held| held == what).expect("what is given back was taken");
+        self.given_back.push(self.held.remove(at));
+    }
+
+    fn ends(&self, argv: &[String], on_line: &mut dyn FnMut(&str)) -> Ending {
+        match self.breaks {
+            Some(part) if argv.iter().any(|word| word.contains(part)) => {
+                (1..=30).for_each(|number| on_line(&format!("line {number}")));
+                Ending::Exited(7)
+            }
+            _ => Ending::Exited(0),
+        }
+    }
+}
+
+impl Machine for Double {
+    fn begin_layer(&mut self, name: &str) -> Result<()> {
+        self.call(format!("layer {name}"))
+    }
+
+    fn target(&mut self) -> Result<PathBuf> {
+        self.call("target")?;
+        Ok(self.work_dir.join("target"))
+    }
+
+    fn inside(&mut self, command: &Inside, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        self.call(format!("inside {}", command.argv.join(" ")))?;
+        Ok(self.ends(&command.argv, &mut |line| on_line(Stream::Stderr, line)))
+    }
+
+    fn inside_exact(&mut self, command: &Inside, on_bytes: &mut OnBytes<'_>) -> Result<Ending> {
+        self.call(format!("inside {}", command.argv.join(" ")))?;
+        Ok(self.ends(&command.argv, &mut |line| on_bytes(Stream::Stderr, line.as_bytes())))
+    }
+
+    fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        self.call(format!("outside {}", command.argv.join(" ")))?;
+        Ok(self.ends(&command.argv, &mut |line| on_line(Stream::Stderr, line)))
+    }
+
+    fn usage(&mut self) -> Result<u64> {
+        self.call("usage")?;
+        Ok(1 << 20)
+    }
+
+    fn create_image(&mut self, name: &str, bytes: u64, _: u32) -> Result<()> {
+        self.call(format!("image {name}"))?;
+        File::create(self.work_dir.join(name))?.set_len(bytes)?;
+        self.take(format!("image {name}"));
+        Ok(())
+    }
+
+    fn write_table(&mut self, image: &str, _: &Geometry) -> Result<()> {
+        self.call(format!("table {image}"))
+    }
+
+    fn attach(&mut self, device: &str, image: &str, _: u64, _: u64, _: u32) -> Result<()> {
+        self.call(format!("attach {device} on {image}"))?;
+        self.take(format!("device {device}"));
+        Ok(())
+    }
+
+    fn device(&mut self, device: &str) -> Result<PathBuf> {
+        self.call(format!("device {device}"))?;
+        Ok(Path::new("/dev").join(device))
+    }
+
+    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()> {
+        self.call(format!("mkfs {} on {device}", file_system.kind))
+    }
+
+    fn mount(&mut self, device: &str, _: &str, mount_point: &str) -> Result<()> {
+        self.call(format!("mount {device} at {mount_point}"))?;
+        self.take(format!("mount {mount_point}"));
+        Ok(())
+    }
+
+    fn move_target_to_disk(&mut self) -> Result<()> {
+        self.call("move target")
+    }
+
+    fn unmount(&mut self, mount_point: &str) -> Result<()> {
+        self.call(format!("unmount {mount_point}"))?;
+        self.give_back(&format!("mount {mount_point}"));
+        Ok(())
+    }
+
+    fn detach(&mut self, device: &str) -> Result<()> {
+        self.call(format!("detach {device}"))?;
+        self.give_back(&format!("device {device}"));
+        Ok(())
+    }
+
+    fn image(&mut self, name: &str) -> Result<File> {
+        self.call(format!("open {name}"))?;
+        Ok(File::open(self.work_dir.join(name))?)
+    }
+
+    fn release(&mut self) -> Vec<anyhow::Error> {
+        self.releases += 1;
+        while let Some(last) = self.held.pop() {
+            self.given_back.push(last);
+        }
+        self.complains.then(|| anyhow::anyhow!("busy")).into_iter().collect()
+    }
+
+    fn work_dir(&self) -> &Path {
+        &self.work_dir
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt_after.is_some_and(|after| self.calls.len() > after)
+    }
+}
+
+/// What a build told.
+#[derive(Default)]
+pub struct Heard(pub RefCell<Vec<Event>>);
+
+impl Events for Heard {
+    fn tell(&self, event: Event) {
+        self.0.borrow_mut().push(event);
+    }
+}
+
+/// A build on a double, ended.
+pub struct Built {
+    /// How it ended.
+    pub outcome: Result<Artifacts, Failure>,
+    /// The machine afterwards.
+    pub machine: Rc<RefCell<Double>>,
+    /// What was told.
+    pub events: Vec<Event>,
+    /// Files in the directory of the artifacts.
+    pub files: Vec<String>,
+}
+
+/// The fixture, planned once.
+pub struct Fixture {
+    scratch: tempfile::TempDir,
+    plan: Plan,
+}
+
+const LAYOUT: &str = "\
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions:
+      - {name: boot, type: '8300', size: 8MiB, mkfs: {type: ext2, mount: {mount_point: /boot}}}
+      - {name: root, type: '8300', size: 100%, mkfs: {mount: {mount_point: /}}}
+";
+
+impl Fixture {
+    /// With `guest` as the component at 20.
+    pub fn new(guest: &[u8]) -> Self {
+        let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+        let at = |path: &str| scratch.path().join(path);
+        for (path, text) in [
+            ("e/os/element-provides", "operating-system\n"),
+            ("e/os/root.d/10-os", "#!/bin/bash\n"),
+            ("e/os/block-device-default.yaml", LAYOUT),
+            ("e/shell/extra-data.d/10-extra", "#!/bin/bash\n"),
+            ("e/shell/install.d/10-first", "#!/bin/bash\n"),
+            ("e/shell/install.d/30-third", "#!/bin/bash\n"),
+            ("e/shell/finalise.d/10-last", "#!/bin/bash\n"),
+            ("e/shell/cleanup.d/10-away", "#!/bin/bash\n"),
+            ("e/shell/package-installs.yaml", "vim:\n"),
+            ("e/shell/static/etc/x", "x\n"),
+        ] {
+            let file = at(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, text).unwrap();
+            if path.contains(".d/") {
+                fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+            }
+        }
+        fs::write(at("e/guest.wasm"), guest).unwrap();
+        fs::create_dir(at("out")).unwrap();
+        let catalogue = dibw_engine::catalogue::read(&[at("e")], &[]).unwrap();
+        let mut request = crate::planning::request();
+        request.elements = ["os", "shell", "guest"].map(str::to_owned).to_vec();
+        request.types = ["raw", "tar"].map(str::to_owned).to_vec();
+        request.output = at("out/image").display().to_string();
+        request.variables.insert("DISTRO_NAME".into(), "debian".into());
+        request.image_size = Some(256 << 20);
+        let plan = dibw_plan::planner::plan(&Request { ..request }, &catalogue, &Policy::default(), &[]).unwrap();
+        Self { scratch, plan }
+    }
+
+    /// Builds on a new double that `prepare` has set up.
+    pub fn build(&self, prepare: impl FnOnce(&mut Double)) -> Built {
+        let work = tempfile::tempdir_in(self.scratch.path()).unwrap();
+        let out = self.scratch.path().join("out");
+        fs::remove_dir_all(&out).unwrap();
+        fs::create_dir(&out).unwrap();
+        let mut double = Double::new(work.path().to_path_buf());
+        prepare(&mut double);
+        let machine = Rc::new(RefCell::new(double));
+        let heard = Rc::new(Heard::default());
+        let cache = self.scratch.path().join("cache");
+        let paths = Paths { work_base: work.path().to_path_buf(), cache, tmpfs: false };
+        let outcome = run::build_on(&self.plan, &paths, machine.clone(), heard.clone());
+        let files = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let files = files.collect();
+        Built { outcome, machine, events: heard.0.take(), files }
+    }
+}
