@@ -30,7 +30,10 @@ fn dibw() -> Dibw {
         ("bad-policy.yaml", "api: dibw/policy/v1\ncieling: []\n"),
         ("strict.yaml", "api: dibw/policy/v1\nclassic: {default: deny}\n"),
         ("images.yaml", "- imagename: one\n  elements: [fake-os]\n  typs: [tar]\n"),
-        ("two-images.yaml", "- imagename: one\n  elements: [fake-oss]\n- imagename: two\n  elements: [fake-os]\n  types: [qcow3]\n"),
+        (
+            "two-images.yaml",
+            "- imagename: one\n  elements: [fake-oss]\n- imagename: two\n  elements: [fake-os]\n  types: [qcow3]\n",
+        ),
     ] {
         dibw.file(path, text);
     }
@@ -46,7 +49,8 @@ fn told(dibw: Dibw, args: &[&str]) -> (i32, String) {
     let took = began.elapsed();
     assert!(took < AT_ONCE, "{args:?} took {took:?}");
     assert_eq!(ran.stdout, "", "{args:?}");
-    let left = std::fs::read_dir(dibw.dir()).expect("it is there").map(|entry| entry.expect("listed").file_name());
+    let left =
+        std::fs::read_dir(dibw.dir()).expect("it is there").map(|entry| entry.expect("listed").file_name());
     let mut left: Vec<_> = left.filter(|name| name != "e" && name != "work").collect();
     left.retain(|name| !name.to_string_lossy().ends_with(".yaml"));
     assert!(left.is_empty(), "{args:?} left {left:?}");
@@ -59,7 +63,10 @@ type Case = (&'static [&'static str], &'static str);
 #[test]
 fn elements_and_types() {
     let cases: [Case; 9] = [
-        (&[], "error: no element is named\n  hint: name at least an operating system: dibw build debian-minimal\n"),
+        (
+            &[],
+            "error: no element is named\n  hint: name at least an operating system: dibw build debian-minimal\n",
+        ),
         (&["fake-oss"], "error: Element 'fake-oss' not found\n  hint: did you mean `fake-os`?\n"),
         (&["./nowhere.wasm", "fake-os"], "error: no element at ./nowhere.wasm\n"),
         (

@@ -17,7 +17,15 @@ fn digest(dibw: Dibw) -> String {
 /// The digest depends on where the workspace is: elements have paths.
 fn without_digest(text: &str) -> String {
     text.lines()
-        .map(|line| if line.starts_with("plan ") { "plan      [DIGEST]\n".to_owned() } else { format!("{line}\n") })
+        .map(
+            |line| {
+                if line.starts_with("plan ") {
+                    "plan      [DIGEST]\n".to_owned()
+                } else {
+                    format!("{line}\n")
+                }
+            },
+        )
         .collect()
 }
 

@@ -49,7 +49,10 @@ fn shell_and_wasm_hooks_run_by_order_number() {
     assert_eq!(hooks, ["10-first", "20-guest", "30-third"]);
     assert_given_back(&built, "success");
     let machine = built.machine.borrow();
-    assert_eq!(machine.taken, ["image image0", "device image0", "device boot", "device root", "mount /", "mount /boot"]);
+    assert_eq!(
+        machine.taken,
+        ["image image0", "device image0", "device boot", "device root", "mount /", "mount /boot"]
+    );
 }
 
 #[test]
@@ -61,6 +64,12 @@ fn a_failure_at_every_call_leaves_nothing_held() {
         let built = fixture.build(|machine| machine.fail_at = Some(number));
         let what = format!("injected at {number}: {call}");
         assert_given_back(&built, &what);
+        // Whatever ends a rehearsal, the real run of the hook meets it again, or it did not matter.
+        let before = calls[..number].iter().rev().find(|call| *call != "target");
+        let in_rehearsal = call == "target" && before.is_some_and(|call| call.contains("packages"));
+        if in_rehearsal && built.outcome.is_ok() {
+            continue;
+        }
         assert_eq!(built.files, Vec::<String>::new(), "{what}");
         let machine = built.machine.clone();
         let failure = failure(built);
@@ -96,9 +105,9 @@ fn the_first_error_wins_over_those_of_clean_up() {
     assert_eq!(failure.message, "install.d/30-third of element shell failed with exit status 7");
     let built = fixture.build(|machine| machine.complains = true);
     assert!(built.outcome.is_ok());
-    let warned = built.events.iter().any(|event| {
-        matches!(event, Event::Message { level: Level::Warn, text, .. } if text == "clean-up: busy")
-    });
+    let warned = built.events.iter().any(
+        |event| matches!(event, Event::Message { level: Level::Warn, text, .. } if text == "clean-up: busy"),
+    );
     assert!(warned, "{:?}", built.events.last());
 }
 

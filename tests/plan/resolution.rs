@@ -12,7 +12,10 @@ fn catalogue(elements: &[(&str, &str, &str)]) -> Catalogue {
         provides: words(provides),
         ..Element::default()
     };
-    Catalogue { elements: elements.iter().map(|one| (one.0.to_owned(), element(one))).collect() }
+    Catalogue {
+        elements: elements.iter().map(|one| (one.0.to_owned(), element(one))).collect(),
+        ..Catalogue::default()
+    }
 }
 
 fn known() -> Catalogue {

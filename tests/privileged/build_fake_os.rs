@@ -72,7 +72,9 @@ fn all_outputs_at_once() {
     tool(directory, "qemu-img", &["check", "image.qcow2"]);
     tool(directory, "qemu-img", &["compare", "-f", "raw", "-F", "qcow2", "image.raw", "image.qcow2"]);
     check_root(directory);
-    for (output, option) in [("image.tar", None), ("image.tgz", Some("-z")), ("image.tar.zst", Some("--zstd"))] {
+    for (output, option) in
+        [("image.tar", None), ("image.tgz", Some("-z")), ("image.tar.zst", Some("--zstd"))]
+    {
         let args: Vec<&str> = option.into_iter().chain(["-tf", output]).collect();
         let list = tool(directory, "tar", &args);
         for wanted in ["usr/bin/bash", "etc/os-release", "etc/fstab"] {
@@ -117,7 +119,8 @@ fn an_old_artifact_is_kept_unless_told_otherwise() {
     dibw.file("image.tar", "old");
     let _ = dibw.succeed();
     let olds = |dibw: &Dibw| {
-        let names = artifacts(dibw).into_iter().filter(|name| name.contains("tar") && !name.ends_with("sha256"));
+        let names =
+            artifacts(dibw).into_iter().filter(|name| name.contains("tar") && !name.ends_with("sha256"));
         names.filter(|name| fs::read(dibw.dir().join(name)).is_ok_and(|bytes| bytes == b"old")).count()
     };
     assert_eq!(olds(&dibw), 1, "{:?}", artifacts(&dibw));
@@ -148,7 +151,9 @@ fn shell_and_wasm_hooks_run_in_order() {
         return;
     }
     if !workspace().join("plugins/target/elements/motd.wasm").exists() {
-        eprintln!("skipped: shell_and_wasm_hooks_run_in_order (plugins are not built: dibw plugin build plugins)");
+        eprintln!(
+            "skipped: shell_and_wasm_hooks_run_in_order (plugins are not built: dibw plugin build plugins)"
+        );
         return;
     }
     let dibw = Dibw::new();
@@ -159,8 +164,17 @@ fn shell_and_wasm_hooks_run_in_order() {
     let dibw = build(dibw.elements(elements)).args(["-v", "-t", "tar", "fake-os", "motd", "early", "late"]);
     let ran = dibw.args(["--set", "motd.text=hello"]).succeed();
     let lines: Vec<&str> = ran.stderr.lines().map(str::trim).collect();
-    let at = |wanted: &str| lines.iter().position(|line| *line == wanted).unwrap_or_else(|| panic!("{wanted}: {lines:#?}"));
-    let order = ["post-install: 10-early", "| early: not yet", "post-install: 50-motd", "post-install: 90-late", "| late: there"].map(at);
+    let at = |wanted: &str| {
+        lines.iter().position(|line| *line == wanted).unwrap_or_else(|| panic!("{wanted}: {lines:#?}"))
+    };
+    let order = [
+        "post-install: 10-early",
+        "| early: not yet",
+        "post-install: 50-motd",
+        "post-install: 90-late",
+        "| late: there",
+    ]
+    .map(at);
     assert!(order.is_sorted(), "{order:?} {lines:#?}");
 }
 
@@ -183,9 +197,13 @@ fn a_failing_hook_says_what_it_was_and_its_last_lines() {
     for (phase, place) in [("install", "inside"), ("extra-data", "outside"), ("finalise", "on the disk")] {
         let dibw = Dibw::new();
         let hook = format!("e/breaking/{phase}.d/40-break");
-        dibw.file(&hook, "#!/bin/bash\nfor n in $(seq 1 30); do echo line $n; done\ndate +%s.%N >&2\nexit 7\n");
+        dibw.file(
+            &hook,
+            "#!/bin/bash\nfor n in $(seq 1 30); do echo line $n; done\ndate +%s.%N >&2\nexit 7\n",
+        );
         let elements = dibw.dir().join("e");
-        let dibw = build(dibw.elements(elements)).args(["-t", "raw", "fake-os", "breaking", "--image-size", "1GiB"]);
+        let dibw =
+            build(dibw.elements(elements)).args(["-t", "raw", "fake-os", "breaking", "--image-size", "1GiB"]);
         let ran = dibw.run();
         let ended = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{place}: {}", ran.stderr);
@@ -214,7 +232,15 @@ fn interruption_unwinds_everything() {
         // A pipe that both sides see would need a shared directory; the hook's own line on standard error says when it waits.
         dibw.file(&format!("e/waiting/{phase}.d/60-wait"), "#!/bin/bash\necho waiting now\nsleep 60\n");
         let elements = dibw.dir().join("e");
-        let dibw = build(dibw.elements(elements)).args(["-v", "-t", "raw", "fake-os", "waiting", "--image-size", "1GiB"]);
+        let dibw = build(dibw.elements(elements)).args([
+            "-v",
+            "-t",
+            "raw",
+            "fake-os",
+            "waiting",
+            "--image-size",
+            "1GiB",
+        ]);
         let mut child = dibw.spawn();
         let mut said = std::io::BufReader::new(child.stderr.take().expect("it was piped"));
         let mut line = String::new();

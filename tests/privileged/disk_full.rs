@@ -37,13 +37,24 @@ fn small(dibw: &Dibw, name: &str, size: &str) -> (PathBuf, Mount) {
     let directory = dibw.dir().join(name);
     fs::create_dir(&directory).expect("a new directory");
     let options = format!("size={size}");
-    let mount = Mount::new(Path::new("tmpfs"), &directory, "tmpfs", &options).expect("root can mount a tmpfs");
+    let mount =
+        Mount::new(Path::new("tmpfs"), &directory, "tmpfs", &options).expect("root can mount a tmpfs");
     (directory, mount)
 }
 
 /// The last thing each of these tests does: the same build, with room.
 fn next_build_works(dibw: Dibw) {
-    let dibw = dibw.again().args(["build", "-n", "-o", "next", "-t", "qcow2", "fake-os", "greedy", "block-device-gpt"]);
+    let dibw = dibw.again().args([
+        "build",
+        "-n",
+        "-o",
+        "next",
+        "-t",
+        "qcow2",
+        "fake-os",
+        "greedy",
+        "block-device-gpt",
+    ]);
     drop(dibw.succeed());
     assert_eq!(names(&dibw.work_dir()), Vec::<String>::new());
     assert!(dibw.dir().join("next.qcow2").exists());
@@ -62,7 +73,10 @@ fn the_image_is_too_small() {
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         let said = error_and_hint(&ran);
         assert_eq!(said.len(), 2, "{}", ran.stderr);
-        assert!(said[0].starts_with("error: create-disk: ") && said[0].ends_with(": the image is full"), "{said:?}");
+        assert!(
+            said[0].starts_with("error: create-disk: ") && said[0].ends_with(": the image is full"),
+            "{said:?}"
+        );
         assert_eq!(
             said[1],
             "  hint: give it more room with --image-size or --image-extra-size, or leave both out to have it computed"
@@ -82,7 +96,16 @@ fn the_work_directory_is_full() {
     let dibw = greedy();
     let (directory, mount) = small(&dibw, "small", "50m");
     let work = directory.join("work").display().to_string();
-    let dibw = dibw.args(["--no-tmpfs", "--work-dir", &work, "-o", "image", "fake-os", "greedy", "block-device-gpt"]);
+    let dibw = dibw.args([
+        "--no-tmpfs",
+        "--work-dir",
+        &work,
+        "-o",
+        "image",
+        "fake-os",
+        "greedy",
+        "block-device-gpt",
+    ]);
     let ran = dibw.run();
     let left = names(&directory.join("work"));
     mount.unmount().expect("nobody holds it");
@@ -108,7 +131,8 @@ fn the_output_directory_is_full() {
         let dibw = greedy();
         let (directory, mount) = small(&dibw, "small", "4m");
         for (name, text) in [("image", "old"), ("image.sha256", "sum of the old")] {
-            fs::write(directory.join(name.replace("image", &format!("image.{kind}"))), text).expect("there is room");
+            fs::write(directory.join(name.replace("image", &format!("image.{kind}"))), text)
+                .expect("there is room");
         }
         let dibw = dibw.args(["-o", "small/image", "-t", kind, "fake-os", "greedy", "block-device-gpt"]);
         let ran = dibw.run();
@@ -119,7 +143,9 @@ fn the_output_directory_is_full() {
         assert_eq!(
             error_and_hint(&ran),
             [
-                format!("error: output-{kind}: writing small/image.{kind}: the file system of the output directory is full"),
+                format!(
+                    "error: output-{kind}: writing small/image.{kind}: the file system of the output directory is full"
+                ),
                 "  hint: free some space in small, or write somewhere else with -o".to_owned(),
             ]
         );

@@ -21,9 +21,13 @@ fn a_build_can_end_at_any_instant() {
     let full = std::env::var_os("DIBW_TEST_FULL").is_some_and(|value| !value.is_empty());
     let cases = [
         Case { signal: "KILL", instants: 30, options: &[] },
-        Case { signal: "INT", instants: if full { 30 } else { 10 }, options: &["--no-tmpfs"] },
+        Case { signal: "INT", instants: if full { 30 } else { 8 }, options: &["--no-tmpfs"] },
         Case { signal: "TERM", instants: if full { 30 } else { 3 }, options: &["--types", "tar.zst,raw"] },
-        Case { signal: "KILL", instants: if full { 30 } else { 3 }, options: &["--no-tmpfs", "--victim", "outer"] },
+        Case {
+            signal: "KILL",
+            instants: if full { 30 } else { 3 },
+            options: &["--no-tmpfs", "--victim", "outer"],
+        },
     ];
     for Case { signal, instants, options } in cases {
         let mut command = Command::new(workspace().join("tests/privileged/kill-anywhere"));

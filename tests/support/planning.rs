@@ -89,5 +89,8 @@ pub fn typed(manifest: &str) -> Element {
 
 /// A catalogue of those elements.
 pub fn catalogue(elements: impl IntoIterator<Item = Element>) -> Catalogue {
-    Catalogue { elements: elements.into_iter().map(|element| (element.name.clone(), element)).collect() }
+    Catalogue {
+        elements: elements.into_iter().map(|element| (element.name.clone(), element)).collect(),
+        ..Catalogue::default()
+    }
 }

@@ -131,10 +131,9 @@ fn every_crate_but_one_forbids_unsafe_code() {
 
 #[test]
 fn every_test_file_is_wired_in() {
-    let lines =
-        ["tests/Cargo.toml", "runtime/host/Cargo.toml", "runtime/engine/Cargo.toml"]
-            .map(|file| read(&root().join(file)))
-            .join("\n");
+    let lines = ["tests/Cargo.toml", "runtime/host/Cargo.toml", "runtime/engine/Cargo.toml"]
+        .map(|file| read(&root().join(file)))
+        .join("\n");
     let wired: Vec<String> = lines
         .lines()
         .filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'))

@@ -113,7 +113,11 @@ pub fn grant_sudo(name: &str, sudo: Sudo, files: &TargetFiles) -> Result<()> {
         Sudo::Passwordless => "NOPASSWD: ",
         Sudo::WithPassword => "",
     };
-    files.write(&format!("/etc/sudoers.d/{name}"), format!("{name} ALL=(ALL:ALL) {tag}ALL\n").as_bytes(), 0o440)
+    files.write(
+        &format!("/etc/sudoers.d/{name}"),
+        format!("{name} ALL=(ALL:ALL) {tag}ALL\n").as_bytes(),
+        0o440,
+    )
 }
 
 /// A line of the target's /etc/passwd, read as data.
@@ -147,7 +151,8 @@ mod tests {
     #[test]
     fn a_new_account_is_added_and_an_old_one_changed() {
         let (_directory, files) = target("root:x:0:0::/root:/bin/bash\nada:x:1000:1000::/home/ada:/bin/sh\n");
-        let account = |name: &str| Account { name: name.into(), groups: vec!["adm".into()], ..Account::default() };
+        let account =
+            |name: &str| Account { name: name.into(), groups: vec!["adm".into()], ..Account::default() };
         let mut ran = Vec::new();
         let mut run = |argv: &[&str]| {
             ran.push(argv.join(" "));
@@ -170,7 +175,8 @@ mod tests {
             ran.push(argv.join(" "));
             Ok(())
         };
-        let account = |hash: &str| Account { name: "ada".into(), password_hash: hash.into(), ..Account::default() };
+        let account =
+            |hash: &str| Account { name: "ada".into(), password_hash: hash.into(), ..Account::default() };
         for hash in ["", "$y$j9T$x$y"] {
             add(&account(hash), Existing::Yes, &mut run).unwrap();
         }

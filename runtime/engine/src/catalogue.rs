@@ -50,14 +50,24 @@ fn shipped() -> Vec<PathBuf> {
 /// Reads every element on `path`, and `given` directories and components, which override all.
 ///
 /// # Errors
-/// All faults in the files of all elements.
+/// An entry that can't be listed, and all faults of `given`. Elements on the path that can't be read are kept apart.
 pub fn read(path: &[PathBuf], given: &[PathBuf]) -> Result<Catalogue, Faults> {
     let mut faults = Faults::default();
-    let mut elements = BTreeMap::new();
+    let (mut elements, mut broken) = (BTreeMap::new(), BTreeMap::new());
     for directory in path.iter().rev() {
         for entry in entries(directory, &mut faults) {
-            if let Some(element) = read_entry(&entry, &mut faults) {
-                elements.insert(element.name.clone(), element);
+            let mut own = Faults::default();
+            let name = name_of(&entry);
+            match read_entry(&entry, &mut own) {
+                Some(element) => {
+                    broken.remove(&name);
+                    elements.insert(name, element);
+                }
+                None if own.is_empty() => {}
+                None => {
+                    elements.remove(&name);
+                    broken.insert(name, own);
+                }
             }
         }
     }
@@ -71,7 +81,7 @@ pub fn read(path: &[PathBuf], given: &[PathBuf]) -> Result<Catalogue, Faults> {
             faults.push(Fault::new(FaultKind::Element, message));
         }
     }
-    faults.or(Catalogue { elements })
+    faults.or(Catalogue { elements, broken })
 }
 
 /// The name of the element at a path: that of its real directory, or of its file without `.wasm`.

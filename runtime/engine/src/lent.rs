@@ -5,9 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use dibw_host::{
-    Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo,
-};
+use dibw_host::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
 use dibw_policy::{Record, ServiceAction};
 use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
 
@@ -75,7 +73,8 @@ impl Lender {
             let room = OUTPUT_LIMIT - kept.len();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         };
-        let ending = self.machine.borrow_mut().inside_exact(&command, &mut take).map_err(|error| io(&error))?;
+        let ending =
+            self.machine.borrow_mut().inside_exact(&command, &mut take).map_err(|error| io(&error))?;
         let code = match ending {
             Ending::Exited(0) => return Ok(output),
             Ending::Exited(code) => Some(code),

@@ -43,8 +43,9 @@ impl Build<'_> {
         let done = [&commands.download, &commands.install, &commands.remove]
             .into_iter()
             .try_for_each(|command| self.package_command(manager, command.as_ref()));
-        self.forbid_services(false)?;
-        done
+        // The first error wins; both are tried.
+        let allowed = self.forbid_services(false);
+        done.and(allowed)
     }
 
     /// The package manager of the target's distribution.

@@ -49,7 +49,14 @@ impl RealMachine {
         let work = WorkDir::create(base, crate::check::in_memory(paths))?;
         let build_dir = work.path();
         let tree = TargetTree::new(&build_dir)?;
-        Ok(Self { runner: Runner::new()?, tree, disk: Disk::default(), moved: None, build_dir, work: Some(work) })
+        Ok(Self {
+            runner: Runner::new()?,
+            tree,
+            disk: Disk::default(),
+            moved: None,
+            build_dir,
+            work: Some(work),
+        })
     }
 
     fn disk_root(&self) -> PathBuf {

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use dibw_host::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
+use dibw_host::{
+    Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, Limits, LogLevel, Output, Sudo,
+};
 use dibw_plan::packages::{Intent, PackageRequest};
 use dibw_plan::{Action, Phase};
 use dibw_policy::{Record, ServiceAction};
@@ -12,9 +14,13 @@ use crate::failure::Failure;
 use crate::lent::Lender;
 use crate::run::Build;
 
+/// Asking for packages is quick; a hook that needs longer is told so when it really runs.
+const GUEST_TIME: Duration = Duration::from_secs(1);
+
 impl Build<'_> {
     /// The package requests of all typed hooks of a phase, as far as they can be known before it.
     pub(crate) fn rehearse(&mut self, phase: Phase) -> Result<Vec<PackageRequest>, Failure> {
+        let limits = Limits { guest_time: GUEST_TIME, ..Limits::default() };
         let mut requests = Vec::new();
         let plan = self.plan;
         for step in &plan.steps {
@@ -25,7 +31,7 @@ impl Build<'_> {
             let lender = self.lender(&element.name);
             let left = lender.left.clone();
             // Whatever ends a rehearsal, the real run reports.
-            if let Err(failure) = self.call(element, &loaded, phase, Box::new(Rehearsal(lender)))? {
+            if let Err(failure) = self.call(element, &loaded, phase, Box::new(Rehearsal(lender)), limits)? {
                 tracing::debug!(element = element.name, %failure, "rehearsal ended early");
             }
             requests.extend(package_requests(&element.name, phase, &left.take()));

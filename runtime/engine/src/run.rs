@@ -105,8 +105,7 @@ impl<'a> Build<'a> {
         let work_dir = machine.borrow().work_dir().to_path_buf();
         // Another build may be using the cache: one that wants nothing of it has its own.
         let image_cache = if plan.refresh { work_dir.join("cache") } else { paths.cache.join("images") };
-        std::fs::create_dir_all(&image_cache)
-            .with_context(|| format!("making {}", image_cache.display()))?;
+        std::fs::create_dir_all(&image_cache).with_context(|| format!("making {}", image_cache.display()))?;
         let hooks = work_dir.join("hooks");
         let mut build = Self {
             plan,

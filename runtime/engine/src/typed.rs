@@ -23,7 +23,7 @@ impl<'a> Build<'a> {
         let (element, loaded) = self.load(step)?;
         let lender = self.lender(&element.name);
         let left = lender.left.clone();
-        if let Err(failure) = self.call(element, &loaded, phase, Box::new(lender))? {
+        if let Err(failure) = self.call(element, &loaded, phase, Box::new(lender), Limits::default())? {
             return Err(from_hook(&failure));
         }
         let left = left.take();
@@ -95,13 +95,14 @@ impl<'a> Build<'a> {
         loaded: &LoadedElement,
         phase: Phase,
         lent: Box<dyn Lent>,
+        limits: Limits,
     ) -> Result<Result<(), HookFailure>, Failure> {
         let component = component(element)?;
         let call = HookCall {
             phase: phase.name().to_owned(),
             config_json: component.config.to_string(),
             facts: self.facts(&element.name, phase),
-            limits: Limits::default(),
+            limits,
             effective: component.effective.clone(),
             lent,
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Faults;
 use crate::manifest::Manifest;
 use crate::phase::Phase;
 use crate::request::NamedText;
@@ -70,4 +71,7 @@ impl Element {
 pub struct Catalogue {
     /// By name.
     pub elements: BTreeMap<String, Element>,
+    /// Elements that can't be read, by name, and why. A build that does not use them is not concerned.
+    #[serde(default)]
+    pub broken: BTreeMap<String, Faults>,
 }

@@ -106,6 +106,10 @@ impl<'a> Expansion<'a> {
         if !reported.insert(name.to_owned()) {
             return;
         }
+        if let Some(broken) = self.catalogue.broken.get(name) {
+            self.faults.0.extend(broken.0.clone());
+            return;
+        }
         let by = wanted_by.map(|by| format!(" (needed by `{by}`)")).unwrap_or_default();
         let fault = Fault::new(FaultKind::Element, format!("Element '{name}' not found{by}"));
         let providers: Vec<&str> = self.providers(name).collect();

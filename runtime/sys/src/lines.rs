@@ -145,6 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn bytes_come_as_they_were_written() {
+        let written = [b"\xff\r\n".as_slice(), &[b'x'; LONGEST_LINE + 1]].concat();
+        let (reader, writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut &writer, &written).unwrap();
+        drop(writer);
+        let mut seen = Vec::new();
+        let mut on_bytes = |_, bytes: &[u8]| seen.extend_from_slice(bytes);
+        let mut take = Take::Bytes(&mut on_bytes);
+        let mut lines = Lines::new([Some(reader.into()), None]).unwrap();
+        lines.drain(&mut take).unwrap();
+        assert_eq!(lines.finish(&mut take), [""; 0]);
+        assert_eq!(seen, written);
+    }
+
+    #[test]
     fn a_long_line_is_split_between_characters() {
         let text = format!("x{}\n", "é".repeat(LONGEST_LINE));
         let lines = lines_of(&[text.as_bytes()]);

@@ -107,13 +107,7 @@ impl Runner {
         self.run(&job, &command.argv, command.timeout, Take::Lines(on_line))
     }
 
-    fn run(
-        &self,
-        job: &Job,
-        argv: &[String],
-        timeout: Option<Duration>,
-        take: Take<'_>,
-    ) -> Result<Finished> {
+    fn run(&self, job: &Job, argv: &[String], timeout: Option<Duration>, take: Take<'_>) -> Result<Finished> {
         tracing::debug!(?job, "run");
         let outputs = Outputs { stdout: Stdio::piped(), stderr: Stdio::piped() };
         let (child, mut channel) = Channel::start(&self.program, job, Some(outputs))?;

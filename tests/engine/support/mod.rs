@@ -60,7 +60,7 @@ impl Double {
 
     fn call(&mut self, what: impl Into<String>) -> Result<()> {
         assert_eq!(self.releases, 0, "a call after everything was given back");
-        let what = what.into();
+        let what = what.into().replace(&self.work_dir.display().to_string(), "[WORK]");
         let number = self.calls.len();
         self.calls.push(what.clone());
         if self.fail_at == Some(number) {
@@ -261,7 +261,8 @@ impl Fixture {
         request.output = at("out/image").display().to_string();
         request.variables.insert("DISTRO_NAME".into(), "debian".into());
         request.image_size = Some(256 << 20);
-        let plan = dibw_plan::planner::plan(&Request { ..request }, &catalogue, &Policy::default(), &[]).unwrap();
+        let plan =
+            dibw_plan::planner::plan(&Request { ..request }, &catalogue, &Policy::default(), &[]).unwrap();
         Self { scratch, plan }
     }
 
@@ -278,7 +279,9 @@ impl Fixture {
         let cache = self.scratch.path().join("cache");
         let paths = Paths { work_base: work.path().to_path_buf(), cache, tmpfs: false };
         let outcome = run::build_on(&self.plan, &paths, machine.clone(), heard.clone());
-        let files = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let files = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         let files = files.collect();
         Built { outcome, machine, events: heard.0.take(), files }
     }

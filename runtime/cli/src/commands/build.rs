@@ -1,5 +1,6 @@
 //! `dibw build`: plans, checks everything that can be checked early, then builds in namespaces of its own.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -79,7 +80,10 @@ fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
         match outcome {
             Ok(artifacts) => {
                 for path in artifacts.files {
-                    println!("{}", path.display());
+                    // The artifacts are there, whether or not somebody still listens.
+                    if let Err(error) = writeln!(std::io::stdout(), "{}", path.display()) {
+                        tracing::debug!("standard output: {error}");
+                    }
                 }
                 0
             }

@@ -49,6 +49,9 @@ fn list(catalogue: &Catalogue) {
     for element in catalogue.elements.values() {
         println!("{:<24} {:<8} {}", element.name, kind(element), summary(element));
     }
+    for (name, faults) in &catalogue.broken {
+        eprintln!("warn: element {name} can't be used:\n{faults}");
+    }
 }
 
 fn kind(element: &Element) -> &'static str {
@@ -68,6 +71,9 @@ fn summary(element: &Element) -> String {
 }
 
 fn info(catalogue: &Catalogue, name: &str) -> Outcome {
+    if let Some(faults) = catalogue.broken.get(name) {
+        return Err(faults.clone().into());
+    }
     let element = catalogue.elements.get(name).ok_or_else(|| {
         Fault::new(FaultKind::Element, format!("Element '{name}' not found"))
             .suggest(name, catalogue.elements.keys().map(String::as_str))
