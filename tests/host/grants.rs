@@ -33,7 +33,7 @@ fn what_is_not_declared_is_refused_with_the_line_to_add() {
         failure.to_string(),
         "guest: install: target.write `/etc/shadow` refused: `guest` does not declare target.write /etc/shadow in its needs; \
          `guest` does not declare target.write_privileged accounts in its needs\n    at author\n  \
-         hint: in the element's needs!: write \"/etc/shadow\";\nin the element's needs!: privileged \"accounts\";"
+         hint: in the element's needs!: write \"/etc/shadow\";\n        in the element's needs!: privileged \"accounts\";"
     );
     let FailureKind::Denied(denial) = failure.kind else { panic!("{:?}", failure.kind) };
     assert_eq!(denial.subject, "/etc/shadow");

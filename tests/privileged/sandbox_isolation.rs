@@ -138,7 +138,7 @@ fn ends_are_reported() -> Result<()> {
     }
     let lost = SandboxCommand { cwd: "/no/such".into(), ..shell_command("true") };
     let message = format!("{:#}", target.run(&lost).expect_err("no such directory"));
-    assert_eq!(message, "sandbox for sh -c true: enter /no/such: ENOENT: No such file or directory");
+    assert_eq!(message, "sandbox for `sh -c true`: enter /no/such: ENOENT: No such file or directory");
     Ok(())
 }
 
