@@ -31,7 +31,7 @@ pub use volumes::{LogicalVolume, Lvm, PhysicalVolume, VolumeGroup, VolumeSize, V
 pub use crate::size::{SizeRules, auto_size};
 
 use crate::fault::{Fault, FaultKind, Faults, Place};
-use crate::size;
+use crate::size::{self, for_people};
 
 /// The configuration that is used when neither the user nor an element gives one: a file system on the whole image.
 pub const FALLBACK: &str = "\
@@ -149,11 +149,38 @@ impl Layout {
         }
         self.check_devices(&mut faults);
         for image in &self.images {
-            if let Some(size) = image.size.or(image_size) {
-                let _geometry = faults.take(image.resolve_geometry(size));
+            if let Some(size) = image.size.or(image_size)
+                && let Some(geometry) = faults.take(image.resolve_geometry(size))
+            {
+                self.check_room(image, size, geometry.as_ref(), &mut faults);
             }
         }
         faults
+    }
+
+    /// Each file system has what its type needs at least; mkfs would say so only at the end of a build.
+    fn check_room(&self, image: &Image, size: u64, geometry: Option<&Geometry>, faults: &mut Faults) {
+        for filesystem in &self.filesystems {
+            let room = match &filesystem.device {
+                Device::Image { image: name } if *name == image.name => Some(size),
+                Device::Partition { image: name, partition, .. } if *name == image.name => {
+                    geometry.and_then(|geometry| geometry.partition(partition)).map(|placed| placed.length)
+                }
+                Device::Image { .. } | Device::Partition { .. } | Device::LogicalVolume { .. } => None,
+            };
+            let least = filesystem.least_size();
+            if let Some(room) = room.filter(|room| *room < least) {
+                let message = format!(
+                    "file system [{}] has room of {}, and {} needs at least {}",
+                    filesystem.name,
+                    for_people(room),
+                    filesystem.fstype,
+                    for_people(least)
+                );
+                let hint = format!("make the image at least {} larger", for_people(least - room));
+                faults.push(fault_at(&filesystem.place, message).hint(hint));
+            }
+        }
     }
 
     /// Each device may be used once: for a table, a file system or a physical volume.

@@ -138,7 +138,7 @@ pub struct SizeRules {
     pub journal_mib: u64,
     /// Type of the root file system: only ext4 gets room for a journal.
     pub root_fstype: String,
-    /// Whether the `block-device-efi` element takes part, for which diskimage-builder adds 525 MiB even to a given size.
+    /// Whether the `block-device-efi` element takes part, for which 525 MiB are added to a size from the tree.
     #[serde(default)]
     pub has_efi: bool,
 }
@@ -154,7 +154,7 @@ pub fn auto_size(tree_kib: u64, rules: &SizeRules) -> u64 {
 pub(crate) fn image_size(tree_kib: u64, rules: &SizeRules, beside: u64) -> u64 {
     let efi = if rules.has_efi { EFI_MIB * MIB } else { 0 };
     let bytes = match rules.image_size {
-        Some(bytes) => bytes.saturating_add(efi),
+        Some(bytes) => bytes,
         None => {
             let kib = match rules.extra_size {
                 Some(extra) => tree_kib.saturating_add(extra / 1024),
@@ -282,7 +282,7 @@ mod tests {
             ("extra", SizeRules { extra_size: Some(2 << 20), ..ext2.clone() }, 2688 << 10),
             ("xfs has a least size", xfs, 300 << 20),
             ("given", SizeRules { image_size: Some(10 << 20), ..ext4.clone() }, 10 << 20),
-            ("given, efi", SizeRules { image_size: Some(10 << 20), has_efi: true, ..ext4 }, 535 << 20),
+            ("given, efi", SizeRules { image_size: Some(10 << 20), has_efi: true, ..ext4 }, 10 << 20),
         ];
         for (what, rules, bytes) in cases {
             assert_eq!(auto_size(600, &rules), bytes, "{what}");

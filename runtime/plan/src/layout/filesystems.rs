@@ -9,6 +9,7 @@ use super::flatten::FlatNode;
 use super::identity::derive_uuid;
 use super::source::Source;
 use crate::fault::Place;
+use crate::size::MIB;
 
 /// Types whose UUID mkfs can set.
 const TYPES_WITH_UUID: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "swap"];
@@ -36,6 +37,20 @@ impl Filesystem {
     /// Swap is made by mkswap, and never mounted.
     pub fn is_swap(&self) -> bool {
         self.fstype == "swap"
+    }
+
+    /// Bytes that mkfs needs at least, as far as it is noticeable: xfsprogs 5.19, btrfs-progs 5.16; e2fsprogs 1.47 refuses a journal
+    /// of more than half of the file system.
+    pub fn least_size(&self) -> u64 {
+        match self.fstype.as_str() {
+            "ext3" | "ext4" => {
+                let sizes = self.opts.iter().filter_map(|option| option.strip_prefix("size="));
+                sizes.filter_map(|mib| mib.parse::<u64>().ok()).max().unwrap_or(0).saturating_mul(2 * MIB)
+            }
+            "xfs" => 300 * MIB,
+            "btrfs" => 128 * MIB,
+            _ => 0,
+        }
     }
 }
 
