@@ -213,7 +213,7 @@ error: output directory nowhere does not exist
 /// With the plugins that are shipped, where they have been built.
 #[test]
 fn settings_of_typed_elements() {
-    let plugin = dibw_tests::dibw::workspace().join("plugins/target/elements/motd.wasm");
+    let plugin = workspace().join("plugins/target/elements/motd.wasm");
     if !plugin.exists() {
         eprintln!("skipped: settings_of_typed_elements (plugins are not built: dibw plugin build plugins)");
         return;

@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::calendar;
+
 /// Every temporary name begins so; `work_dir` removes no file of a dead build whose name does not.
 pub(crate) const TEMPORARY_PREFIX: &str = ".dibw-";
 /// How many names are tried for a temporary or an old file.
@@ -278,21 +280,8 @@ fn old_name(name: &OsStr, time: SystemTime, number: u32) -> Result<OsString> {
 fn stamp(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86400, seconds % 86400);
-    let (year, month, day) = civil(days);
+    let (year, month, day) = calendar::civil(days);
     format!("{year:04}.{month:02}.{day:02}-{:02}.{:02}.{:02}", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// Days since 1970-01-01 to year, month and day; years are counted from March, so that a leap day ends one.
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 mod busy;
+pub mod calendar;
 pub mod copy_tree;
 pub mod full;
 mod idmap_trial;
