@@ -5,6 +5,7 @@ mod build;
 mod completions;
 mod doctor;
 mod element;
+mod install_links;
 mod man;
 mod plan;
 mod plugin;
@@ -42,6 +43,7 @@ enum Command {
     Plugin(plugin::Args),
     Boot(boot::Args),
     Doctor(doctor::Args),
+    InstallLinks(install_links::Args),
     Version(version::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -103,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Plugin(args) => plugin::run(&args),
         Command::Boot(args) => boot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::InstallLinks(args) => install_links::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Dibw::command()),
         Command::Man(args) => man::run(&args, Dibw::command()),

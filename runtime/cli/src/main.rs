@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod images;
 mod logging;
+mod names;
 mod progress;
 
 use std::process::ExitCode;
@@ -13,5 +14,5 @@ fn main() -> ExitCode {
     if let Some(code) = dibw_sys::entry::dispatch() {
         return code;
     }
-    commands::run()
+    names::run().unwrap_or_else(commands::run)
 }

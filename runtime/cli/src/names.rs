@@ -1,0 +1,36 @@
+//! diskimage-builder's commands: this program under their names (`dibw install-links`), with their options, messages and exit codes.
+//! Each translates into what `dibw` itself does. Facts: compat/CONTRACT.md sections 1, 3 and 4.
+
+mod dib_block_device;
+mod dib_lint;
+mod disk_image_create;
+mod disk_image_get_kernel;
+mod diskimage_builder;
+mod element_info;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A command: its arguments without the name.
+type Command = fn(Vec<OsString>) -> ExitCode;
+
+/// Every name, and what it runs.
+pub const ALL: [(&str, Command); 7] = [
+    ("disk-image-create", disk_image_create::disk),
+    ("ramdisk-image-create", disk_image_create::ramdisk),
+    ("diskimage-builder", diskimage_builder::run),
+    ("element-info", element_info::run),
+    ("dib-block-device", dib_block_device::run),
+    ("dib-lint", dib_lint::run),
+    ("disk-image-get-kernel", disk_image_get_kernel::run),
+];
+
+/// Runs the command that this program was called as, if it is one of these.
+pub fn run() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let called = arguments.next()?;
+    let name = Path::new(&called).file_name()?.to_str()?;
+    let (_, command) = ALL.iter().find(|(known, _)| *known == name)?;
+    Some(command(arguments.collect()))
+}
