@@ -29,6 +29,7 @@ pub fn request() -> Request {
         refresh: false,
         source_date_epoch: 0,
         seed: "image".to_owned(),
+        classic: false,
     }
 }
 

@@ -164,6 +164,7 @@ impl ImageArgs {
             refresh: self.refresh,
             source_date_epoch: source_date_epoch(&mut faults),
             seed: self.output.clone(),
+            classic: false,
         };
         faults.or(request)
     }

@@ -67,6 +67,9 @@ pub struct Plan {
     pub refresh: bool,
     /// Seconds since 1970 that stands for "now" in the image.
     pub source_date_epoch: u64,
+    /// Asked for through one of diskimage-builder's commands: its conventions hold for what lies beside an artifact.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub classic: bool,
     /// The elements in dependency order.
     pub elements: Vec<PlannedElement>,
     /// Variables for hooks, before any `environment.d`.

@@ -59,6 +59,9 @@ pub struct Request {
     pub source_date_epoch: u64,
     /// From which UUIDs and disk identifiers are derived.
     pub seed: String,
+    /// Asked for through one of diskimage-builder's commands: its conventions hold for what lies beside an artifact, and
+    /// there is always a disk.
+    pub classic: bool,
 }
 
 /// A text and where it came from.

@@ -69,6 +69,7 @@ pub fn plan(
         offline: request.offline,
         refresh: request.refresh,
         source_date_epoch: request.source_date_epoch,
+        classic: request.classic,
         elements: members.planned,
         variables,
         disk,
