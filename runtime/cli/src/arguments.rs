@@ -92,8 +92,18 @@ pub struct ImageArgs {
 
 /// The caller's variables that hooks may see, by prefix or name. Credentials and loader variables stay outside.
 const SEEN_PREFIXES: [&str; 2] = ["DIB_", "NODEPOOL_"];
-const SEEN_NAMES: [&str; 7] =
-    ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "TZ"];
+const SEEN_NAMES: [&str; 10] = [
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "TZ",
+    "break",
+    "break_cmd",
+    "break_outside_target",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
 
 impl ImageArgs {
     /// The Requests: one, or those of the image file.
@@ -224,6 +234,16 @@ impl ImageArgs {
     }
 }
 
+/// What hooks see as `ELEMENTS_PATH`: the caller's and dibw's own.
+///
+/// # Errors
+/// As for the path itself.
+pub fn elements_path_variable() -> Result<BTreeMap<String, String>, Faults> {
+    let path = dibw_engine::catalogue::elements_path()?;
+    let words: Vec<String> = path.iter().map(|entry| entry.display().to_string()).collect();
+    Ok(BTreeMap::from([("ELEMENTS_PATH".to_owned(), words.join(":"))]))
+}
+
 /// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
 fn today() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -281,7 +301,11 @@ fn element_name(element: &str) -> String {
     }
 }
 
-fn read(file: &Path, kind: FaultKind) -> Result<String, Faults> {
+/// The text of a file that the user named.
+///
+/// # Errors
+/// When it can't be read.
+pub fn read(file: &Path, kind: FaultKind) -> Result<String, Faults> {
     std::fs::read_to_string(file)
         .map_err(|error| Fault::new(kind, format!("cannot read {}: {error}", file.display())).into())
 }
@@ -308,7 +332,7 @@ fn source_date_epoch(faults: &mut Faults) -> u64 {
 }
 
 /// This machine's architecture in Debian's spelling.
-fn host_arch() -> String {
+pub fn host_arch() -> String {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

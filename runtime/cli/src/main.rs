@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod classic_log;
 mod commands;
 mod images;
 mod logging;

@@ -1,6 +1,7 @@
 //! diskimage-builder's commands: this program under their names (`dibw install-links`), with their options, messages and exit codes.
 //! Each translates into what `dibw` itself does. Facts: compat/CONTRACT.md sections 1, 3 and 4.
 
+mod as_root;
 mod dib_block_device;
 mod dib_lint;
 mod disk_image_create;
@@ -30,6 +31,11 @@ pub const ALL: [(&str, Command); 7] = [
 pub fn run() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let called = arguments.next()?;
+    if std::env::args_os().nth(1).is_some_and(|word| word == as_root::WORD) {
+        let Err(error) = as_root::resume(&arguments.skip(1).collect::<Vec<_>>());
+        eprintln!("{error:#}");
+        return Some(ExitCode::FAILURE);
+    }
     let name = Path::new(&called).file_name()?.to_str()?;
     let (_, command) = ALL.iter().find(|(known, _)| *known == name)?;
     Some(command(arguments.collect()))

@@ -47,6 +47,7 @@ impl Build<'_> {
     /// Starts an output, which the journal knows before it has any name.
     fn create(&self, path: &Path) -> Result<Artifact> {
         let artifact = Artifact::create(path)?;
+        self.give_away(artifact.file()).with_context(|| format!("owner of {}", path.display()))?;
         self.machine().note_passing_file(&self.start_dir.join(artifact.passing_path()))?;
         Ok(artifact)
     }
@@ -149,6 +150,7 @@ impl Build<'_> {
         commit_all(artifacts, existing)
             .map_err(|error| Failure::of_output(error, Path::new(&self.plan.output)))?;
         self.artifacts.files = paths;
+        self.collect_beside()?;
         written.into_iter().for_each(|event| self.tell(event));
         Ok(())
     }

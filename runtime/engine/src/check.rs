@@ -129,7 +129,8 @@ pub(crate) fn in_memory(paths: &Paths) -> Option<u64> {
         return None;
     }
     let free = probe::free_memory().unwrap_or(0);
-    (free >= LEAST_MEMORY && probe::idmapped_tmpfs().is_ok()).then_some(free / 4 * 3)
+    (free >= paths.least_memory.unwrap_or(LEAST_MEMORY) && probe::idmapped_tmpfs().is_ok())
+        .then_some(free / 4 * 3)
 }
 
 /// Removes the work directories of builds that died.

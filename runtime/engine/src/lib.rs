@@ -5,6 +5,8 @@
 pub mod accounts;
 pub mod artifacts;
 pub mod audit;
+mod beside;
+mod break_points;
 pub mod catalogue;
 pub mod check;
 pub mod disk;
@@ -14,8 +16,10 @@ pub mod failure;
 pub mod hooks_tree;
 pub mod install_tree;
 pub mod lent;
+mod library;
 pub mod machine;
 pub mod packages;
+mod phases;
 pub mod real;
 pub mod rehearsal;
 pub mod run;
@@ -26,4 +30,4 @@ pub mod typed;
 
 pub use events::{Event, Events, Level};
 pub use failure::Failure;
-pub use run::{Artifacts, Paths, build};
+pub use run::{Artifacts, Caller, Paths, build};

@@ -173,6 +173,29 @@ pub struct Step {
     pub capabilities: Vec<String>,
 }
 
+impl Step {
+    /// The name it is ordered by among the hooks of its phase; none for what comes after all of them.
+    pub fn hook_name(&self) -> Option<String> {
+        let rest = match &self.action {
+            Action::Script { name } => return Some(name.clone()),
+            Action::Hook => self.element.as_deref().unwrap_or_default(),
+            Action::Packages { requests } if crate::packages::is_removal(requests) => "package-uninstalls",
+            Action::Packages { .. } => "package-installs",
+            Action::InstallBin => "install-bin",
+            Action::InstallStatic => "install-static-files",
+            Action::InstallServiceMap { .. } => "merge-svc-map-files",
+            Action::Environment { .. }
+            | Action::PrepareTarget
+            | Action::CleanTarget
+            | Action::CreateDisk
+            | Action::FinishDisk
+            | Action::PackageManifest
+            | Action::Output { .. } => return None,
+        };
+        (!self.order.is_empty()).then(|| format!("{}-{rest}", self.order))
+    }
+}
+
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
@@ -194,6 +217,8 @@ pub enum Action {
         /// Who asks for what, in element order.
         requests: Vec<PackageRequest>,
     },
+    /// Sees to it that the root phase made a root file system, and readies it for hooks: the host's resolver is lent to it.
+    PrepareTarget,
     /// Copies the merged `bin/` to `/usr/local/bin`.
     InstallBin,
     /// Copies the merged `static/` over the target.

@@ -26,6 +26,7 @@ pub fn title(step: &Step) -> String {
         Action::Script { name } => name.clone(),
         Action::Hook => format!("{}-{element}", step.order),
         Action::Packages { .. } => "packages".to_owned(),
+        Action::PrepareTarget => "prepare-target".to_owned(),
         Action::InstallBin => "install-bin".to_owned(),
         Action::InstallStatic => "install-static".to_owned(),
         Action::InstallServiceMap { .. } => "service-map".to_owned(),
@@ -105,6 +106,7 @@ fn kind(step: &Step) -> &'static str {
         Action::Script { .. } | Action::Environment { .. } => "shell",
         Action::Hook => "wasm",
         Action::Packages { .. }
+        | Action::PrepareTarget
         | Action::InstallBin
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }
@@ -123,6 +125,7 @@ fn place(step: &Step) -> &'static str {
         | (Action::Packages { .. } | Action::PackageManifest, _) => "inside",
         (
             Action::Hook
+            | Action::PrepareTarget
             | Action::InstallBin
             | Action::InstallStatic
             | Action::InstallServiceMap { .. }
@@ -166,6 +169,7 @@ fn details(step: &Step) -> String {
         }
         Action::Script { .. }
         | Action::Hook
+        | Action::PrepareTarget
         | Action::InstallBin
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }

@@ -51,7 +51,7 @@ pub fn plan(
     // 4. The disk. Its facts (labels, mount points) are variables even when only the tree is wanted.
     let disk = disk::choose(request, &elements, &mut faults);
     let variables = variables::known_before_the_build(request, &elements, disk.as_ref());
-    let disk = disk.filter(|_| types.iter().any(|kind| kind.is_disk()));
+    let disk = disk.filter(|_| request.classic || types.iter().any(|kind| kind.is_disk()));
     faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
 
     // 5. The steps.
