@@ -4,3 +4,4 @@
 
 pub mod classic;
 pub mod images;
+pub mod library;
