@@ -62,8 +62,7 @@ pub const FILES: [LibraryFile; PROGRAMS.len() + TEXTS.len()] = {
     let mut files = [PROGRAMS[0]; PROGRAMS.len() + TEXTS.len()];
     let mut index = 0;
     while index < files.len() {
-        files[index] =
-            if index < PROGRAMS.len() { PROGRAMS[index] } else { TEXTS[index - PROGRAMS.len()] };
+        files[index] = if index < PROGRAMS.len() { PROGRAMS[index] } else { TEXTS[index - PROGRAMS.len()] };
         index += 1;
     }
     files
