@@ -1,0 +1,27 @@
+"""Logging of scripts that run in a build: to stderr, with everything when the build is traced, or as a file of the user's says."""
+
+import json
+import logging
+import logging.config
+import os
+
+
+def setup():
+    """Sets up logging for the process.
+
+    DIB_PYTHON_LOGGING_CONFIG_FILE names a JSON file for logging.config.dictConfig; it decides alone.
+    Otherwise DIB_DEBUG_TRACE above 0 asks for debug messages.
+    """
+    configuration = os.environ.get("DIB_PYTHON_LOGGING_CONFIG_FILE")
+    if configuration:
+        with open(configuration, encoding="utf-8") as file:
+            logging.config.dictConfig(json.load(file))
+        return
+    try:
+        traced = int(os.environ.get("DIB_DEBUG_TRACE") or 0) > 0
+    except ValueError:
+        traced = False
+    logging.basicConfig(
+        level=logging.DEBUG if traced else logging.INFO,
+        format="%(levelname)s %(name)s [-] %(message)s",
+    )
