@@ -22,6 +22,8 @@ fn prepared() -> Result<LibraryBash> {
         ("root/lib/modules/6.9-1/modules.dep", "", 0o644),
         ("root/lib/modules/6.10-1/modules.dep", "", 0o644),
         ("root/lib/modules/6.11-no-kernel/modules.dep", "", 0o644),
+        ("root/lib/modules/6.10-1/kernel/drivers/video/fbdev/vgafb.ko.xz", "", 0o644),
+        ("root/lib/modules/6.10-1/kernel/drivers/video/backlight.ko.xz", "", 0o644),
         ("root/lib/firmware/card.bin", "", 0o644),
         ("root/lib/udev/rules.d/50-a.rules", "", 0o644),
         ("scripts/init", "#!/bin/bash\nsource /functions\n", 0o644),
@@ -69,6 +71,7 @@ fn a_ramdisk_has_every_part_that_elements_name() -> Result<()> {
         assert!(names.contains(&name), "{name} in {archive}");
     }
     assert!(names.iter().any(|name| name.contains("libc.so")), "{archive}");
+    assert!(archive.contains("backlight.ko") && !archive.contains("vgafb.ko"), "{archive}");
     assert!(!archive.contains("6.9-1"), "{archive}");
     Ok(())
 }

@@ -6,6 +6,16 @@ import logging.config
 import os
 
 
+class Formatter(logging.Formatter):
+    """One line a message; debug messages end with where they come from."""
+
+    def format(self, record):
+        line = super().format(record)
+        if record.levelno <= logging.DEBUG:
+            line += " %s %s:%s" % (record.funcName, record.pathname, record.lineno)
+        return line
+
+
 def setup():
     """Sets up logging for the process.
 
@@ -21,7 +31,6 @@ def setup():
         traced = int(os.environ.get("DIB_DEBUG_TRACE") or 0) > 0
     except ValueError:
         traced = False
-    logging.basicConfig(
-        level=logging.DEBUG if traced else logging.INFO,
-        format="%(levelname)s %(name)s [-] %(message)s",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s [-] %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if traced else logging.INFO, handlers=[handler], force=True)
