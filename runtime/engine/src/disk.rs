@@ -18,7 +18,10 @@ impl Build<'_> {
         let plan = self.plan;
         let Some(disk) = &plan.disk else { return Err(Failure::new("the plan has no disk")) };
         self.files()?.write("/etc/fstab", disk.layout.fstab().as_bytes(), 0o644)?;
-        let size = self.image_size(disk)?;
+        let size = match self.image_bytes {
+            Some(settled) => settled,
+            None => self.image_size(disk)?,
+        };
         for image in &disk.layout.images {
             self.create_image(image, size)?;
         }
@@ -41,6 +44,16 @@ impl Build<'_> {
         }
         self.machine().move_target_to_disk()?;
         self.tell_hooks(disk, size)
+    }
+
+    /// Hooks of the block-device phase are told the size of the image, in KiB; what they change about the tree changes nothing about it.
+    pub(crate) fn settle_image_size(&mut self) -> Result<(), Failure> {
+        let plan = self.plan;
+        let Some(disk) = &plan.disk else { return Ok(()) };
+        let size = self.image_size(disk)?;
+        self.image_bytes = Some(size);
+        self.base_variables.insert("DIB_IMAGE_SIZE".into(), (size / 1024).to_string());
+        Ok(())
     }
 
     /// Bytes of the image: as asked for, or from what the target holds.
@@ -77,11 +90,16 @@ impl Build<'_> {
     fn tell_hooks(&mut self, disk: &DiskPlan, size: u64) -> Result<(), Failure> {
         let mut devices = String::new();
         for image in &disk.layout.images {
-            let device = self.machine().device(&image.name)?.display().to_string();
-            devices.push_str(&format!("[{}]={device} ", image.name));
-            if devices.matches('[').count() == 1 {
-                self.base_variables.insert("IMAGE_BLOCK_DEVICE".into(), device);
+            let partitions = image.table.iter().flat_map(|table| &table.partitions);
+            let names = std::iter::once(&image.name).chain(partitions.map(|partition| &partition.name));
+            for name in names {
+                let device = self.machine().device(name)?.display().to_string();
+                devices.push_str(&format!(" [{name}]={device} "));
             }
+        }
+        if let Some(first) = disk.layout.images.first() {
+            let device = self.machine().device(&first.name)?.display().to_string();
+            self.base_variables.insert("IMAGE_BLOCK_DEVICE".into(), device);
         }
         let mount = self.target()?.display().to_string();
         self.base_variables.insert("IMAGE_BLOCK_DEVICES".into(), devices);

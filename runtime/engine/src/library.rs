@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use dibw_compat::library::{FILES, LibraryFile};
+use dibw_compat::library::{FILES, LibraryFile, PYTHON_EXEC, RUN_PARTS, SUDO};
 
 use crate::environment::{PATH, Variables, function};
 use crate::run::Build;
 use crate::scripts::IN_TARGET_TOOLS;
 
 /// Files of the library that hooks in the target need too, and where in the hooks tree they find them.
-const IN_TREE: [(&str, &str); 2] = [("bin/sudo", ".dibw/bin/sudo"), ("dib-run-parts", "dib-run-parts")];
+const IN_TREE: [(&str, &str); 2] = [(SUDO, ".dibw/bin/sudo"), (RUN_PARTS, RUN_PARTS)];
 
 /// What `die` does: one line for people, and the end.
 const DIE: &str = "echo \"ERROR: $*\" >&2; exit 1";
@@ -58,7 +58,7 @@ impl Build<'_> {
         let lockfiles = self.lockfiles.clone().unwrap_or_else(|| self.image_cache.clone());
         variables.insert("DIB_LOCKFILES".to_owned(), at(&lockfiles));
         if variables.get("DIB_PYTHON_EXEC").is_none_or(String::is_empty) {
-            variables.insert("DIB_PYTHON_EXEC".to_owned(), at(&library.join("bin/dib-python-exec")));
+            variables.insert("DIB_PYTHON_EXEC".to_owned(), at(&library.join(PYTHON_EXEC)));
         }
         if let Ok(program) = std::env::current_exe() {
             variables.insert("DIBW_PROGRAM".to_owned(), at(&program));

@@ -17,6 +17,9 @@ impl<'a> Build<'a> {
     /// Runs a phase with the steps that were planned for it.
     pub(crate) fn phase(&mut self, phase: Phase, planned: &'a [Step]) -> Result<(), Failure> {
         let steps = self.steps_of(phase, planned)?;
+        if phase == Phase::BlockDevice && !steps.is_empty() {
+            self.settle_image_size()?;
+        }
         self.enter_phase(phase);
         let side = phase.side();
         if side == Side::Outside || !steps.is_empty() {

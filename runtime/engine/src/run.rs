@@ -77,6 +77,8 @@ pub struct Build<'a> {
     pub(crate) side: Side,
     /// Phases whose typed hooks were asked for their packages.
     pub(crate) rehearsed: BTreeSet<Phase>,
+    /// Bytes of the image, once hooks were told of it.
+    pub(crate) image_bytes: Option<u64>,
     /// Steps done, for numbering.
     pub(crate) done: usize,
     /// Components, compiled.
@@ -157,6 +159,7 @@ impl<'a> Build<'a> {
             variables: Variables::new(),
             side: Side::Outside,
             rehearsed: BTreeSet::new(),
+            image_bytes: None,
             done: 0,
             owners: Owners::default(),
             image_cache,

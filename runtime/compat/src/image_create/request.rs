@@ -53,7 +53,6 @@ pub(super) fn build(
     set.or_default("DIB_NO_TMPFS", "0");
     set.or_default("DIB_MIN_TMPFS", "2");
     set.or_default("DIB_DEBUG_TRACE", "0");
-    set.or_default("DIB_DEFAULT_INSTALLTYPE", "source");
     let home = set.text("HOME").unwrap_or("/root").to_owned();
     set.or_default("DIB_IMAGE_CACHE", &format!("{home}/.cache/image-create"));
     set.or_default("DIB_LOCKFILES", &format!("{home}/.cache/dib/lockfiles"));
