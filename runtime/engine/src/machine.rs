@@ -76,6 +76,15 @@ pub struct Outside {
     pub readable: Vec<PathBuf>,
 }
 
+/// A program of the host that does a part of the runtime's own work, as root and unconfined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostTool {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables beside the few that every tool has.
+    pub env: BTreeMap<String, String>,
+}
+
 /// A file system to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
@@ -133,6 +142,12 @@ pub trait Machine {
     /// # Errors
     /// When it can't be started; its own status is not an error.
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
+    /// Runs a program of the host for the runtime itself.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending>;
 
     /// Bytes in use by the target, as file systems count them.
     ///

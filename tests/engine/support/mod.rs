@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use dibw_engine::machine::{Ending, FileSystem, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use dibw_engine::machine::{Ending, FileSystem, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use dibw_engine::{Artifacts, Event, Events, Failure, Paths, run};
 use dibw_plan::layout::Geometry;
 use dibw_plan::{Plan, Request};
@@ -113,6 +113,11 @@ impl Machine for Double {
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending> {
         self.call(format!("outside {}", command.argv.join(" ")))?;
         Ok(self.ends(&command.argv, &mut |line| on_line(Stream::Stderr, line)))
+    }
+
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        self.call(format!("tool {}", tool.argv.join(" ")))?;
+        Ok(self.ends(&tool.argv, &mut |line| on_line(Stream::Stderr, line)))
     }
 
     fn usage(&mut self) -> Result<u64> {

@@ -9,9 +9,10 @@ use super::members::Members;
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::order;
+use crate::output::OutputType;
 use crate::packages::{Intent, PackageRequest, is_removal};
 use crate::phase::{Phase, Side};
-use crate::plan::{Action, Confinement, Extra, OutputType, Step};
+use crate::plan::{Action, Confinement, Extra, Step};
 use crate::request::Request;
 use crate::resolve::hooks_are_native;
 
@@ -30,6 +31,10 @@ pub(super) fn all(build: &Build<'_>, types: &BTreeSet<OutputType>, faults: &mut 
     let mut steps = Vec::new();
     build.check_environment(faults);
     for phase in Phase::ALL {
+        if phase == Phase::BlockDevice {
+            let least = super::checks::reported_usage(build.request);
+            steps.extend(least.map(|least| runtime(Action::ReportUsage { least })));
+        }
         if phase == Phase::PreFinalise && build.disk {
             steps.push(runtime(Action::CreateDisk));
         }
