@@ -13,6 +13,7 @@ use dibw_image::checksum::{self, Algorithms, Sums};
 use dibw_plan::{Checksum, OutputType};
 use dibw_sys::artifact::{Artifact, Existing, commit_all};
 
+pub(crate) use self::container::PUSHERS;
 use crate::events::{Event, Level};
 use crate::failure::Failure;
 use crate::run::Build;

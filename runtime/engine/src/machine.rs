@@ -83,6 +83,8 @@ pub struct HostTool {
     pub argv: Vec<String>,
     /// Variables beside the few that every tool has.
     pub env: BTreeMap<String, String>,
+    /// It is killed when it takes longer.
+    pub timeout: Option<Duration>,
 }
 
 /// A file system to make.

@@ -174,6 +174,7 @@ impl Machine for RealMachine {
             program: program.into(),
             args: args.iter().map(Into::into).collect(),
             env: tool.env.clone(),
+            timeout: tool.timeout,
             ..ToolCommand::default()
         };
         command.run(&mut |stream, line| on_line(from_sys(stream), line)).map(ending)

@@ -271,10 +271,20 @@ impl Fixture {
         Self { scratch, plan }
     }
 
+    /// The directory of the artifacts, which is empty when a build is prepared.
+    pub fn out(&self) -> PathBuf {
+        self.scratch.path().join("out")
+    }
+
+    /// Changes the plan of the builds that follow.
+    pub fn change(&mut self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan);
+    }
+
     /// Builds on a new double that `prepare` has set up.
     pub fn build(&self, prepare: impl FnOnce(&mut Double)) -> Built {
         let work = tempfile::tempdir_in(self.scratch.path()).unwrap();
-        let out = self.scratch.path().join("out");
+        let out = self.out();
         fs::remove_dir_all(&out).unwrap();
         fs::create_dir(&out).unwrap();
         let mut double = Double::new(work.path().to_path_buf());

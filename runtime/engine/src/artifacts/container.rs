@@ -1,9 +1,9 @@
 //! Container images: what is said of them in the archive, and what becomes of the archive when it is whole: it is loaded into the container
 //! engine that answers, and pushed where the user says. Knows the commands of docker, podman and skopeo.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dibw_image::container::{ContainerImage, LayerCompression, write_docker_archive, write_oci_archive};
@@ -13,6 +13,7 @@ use dibw_sys::{calendar, probe};
 use super::formats::{GZIP_LEVEL, threads};
 use crate::events::Level;
 use crate::failure::Failure;
+use crate::machine::HostTool;
 use crate::run::Build;
 
 /// Programs that push an image, those that need no engine last.
@@ -33,6 +34,9 @@ const CLIENT_VARIABLES: [&str; 9] = [
     "REGISTRY_AUTH_FILE",
     "XDG_RUNTIME_DIR",
 ];
+
+/// How long an engine may take to say that it is there: one on another machine may be unreachable.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Debian's architectures in Go's spelling, with the variant. What is not here is spelled alike.
 const ARCHITECTURES: [(&str, &str, Option<&str>); 9] = [
@@ -95,21 +99,22 @@ impl Build<'_> {
     fn answers(&self, engine: &str) -> bool {
         probe::find_tool(engine).is_some()
             && self
-                .client(&[engine, "info"])
+                .client(&[engine, "info"], Some(PATIENCE))
                 .inspect_err(|error| tracing::debug!("{engine} does not answer: {error:#}"))
                 .is_ok()
     }
 
     /// The archive is whole, so that a failure here costs the user one command.
     fn hand_over(&self, engine: &str, archive: &str, target: &str) -> bool {
-        match self.client(&[engine, "load", "--input", archive]) {
+        match self.client(&[engine, "load", "--input", archive], None) {
             Ok(()) => {
                 self.message(Level::Info, "", format!("{engine} has the image {target}"));
                 true
             }
             Err(error) => {
+                let why = format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join("; ");
                 let text =
-                    format!("{engine} did not take the image; try: {engine} load -i {archive}: {error:#}");
+                    format!("{engine} did not take the image ({why}); try: {engine} load -i {archive}");
                 self.message(Level::Warn, "", text);
                 false
             }
@@ -120,12 +125,12 @@ impl Build<'_> {
     fn push(&self, engine: Option<&str>, archive: &str, target: &str, to: &str) -> Result<()> {
         match engine {
             Some(engine) => {
-                self.client(&[engine, "tag", target, to])?;
-                self.client(&[engine, "push", to])?;
+                self.client(&[engine, "tag", target, to], None)?;
+                self.client(&[engine, "push", to], None)?;
             }
             None => {
                 let from = format!("docker-archive:{archive}");
-                self.client(&["skopeo", "copy", &from, &format!("docker://{to}")])
+                self.client(&["skopeo", "copy", &from, &format!("docker://{to}")], None)
                     .context("no container engine answers, so skopeo must push")?;
             }
         }
@@ -134,10 +139,11 @@ impl Build<'_> {
     }
 
     /// Runs a client of a container engine, as its user would.
-    fn client(&self, argv: &[&str]) -> Result<()> {
+    fn client(&self, argv: &[&str], timeout: Option<Duration>) -> Result<()> {
         let own = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
-        let env: BTreeMap<String, String> = CLIENT_VARIABLES.iter().filter_map(own).collect();
-        self.run_tool(&argv.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), env, &[])
+        let env = CLIENT_VARIABLES.iter().filter_map(own).collect();
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        self.run_tool(&HostTool { argv, env, timeout }, &[])
     }
 }
 

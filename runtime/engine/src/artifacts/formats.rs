@@ -1,7 +1,6 @@
 //! How each type of output is made: from the image file, or from the target's tree. Knows the formats' programs and options; names and
 //! checksums are `artifacts`' affair, container images those of `container`.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -16,6 +15,7 @@ use dibw_sys::artifact::{Artifact, path_of};
 use dibw_sys::filter::Filter;
 
 use crate::events::Level;
+use crate::machine::HostTool;
 use crate::run::Build;
 
 /// What is mounted or made in these directories while building is not the image's.
@@ -93,7 +93,7 @@ impl Build<'_> {
                 let (from, to) = (path_of(&image), artifact.open_path());
                 argv.extend([&from, &to].map(|path| path.display().to_string()));
                 let names = [(to.as_path(), &*artifact.final_path()), (&from, Path::new("image.raw"))];
-                self.run_tool(&argv, BTreeMap::new(), &names)?;
+                self.run_tool(&HostTool { argv, ..HostTool::default() }, &names)?;
             }
         }
         Ok(())
@@ -165,7 +165,8 @@ impl Build<'_> {
         argv.extend(words(&["-e"]));
         argv.extend(EMPTIED.iter().flat_map(|name| [format!("{name}/*"), format!("{name}/.*")]));
         argv.extend(self.lost_directories().iter().map(|path| path.display().to_string()));
-        self.run_tool(&argv, BTreeMap::new(), &[(Path::new(&to), &artifact.final_path())])
+        let tool = HostTool { argv, ..HostTool::default() };
+        self.run_tool(&tool, &[(Path::new(&to), &artifact.final_path())])
     }
 
     /// The image that becomes disk outputs: the first one of the layout.
