@@ -89,7 +89,9 @@ fn files_follow_diskimage_builder_when_the_plan_is_classic() {
 
     // The tar is written over; the disk and its checksums are kept; the records have a directory.
     let built = fixture.build(|_| {
-        ["image.raw", "image.raw.md5", "image.raw.sha256", "image.tar", "image.tar.md5"].map(write);
+        for name in ["image.raw", "image.raw.md5", "image.raw.sha256", "image.tar", "image.tar.md5"] {
+            write(name);
+        }
         std::fs::create_dir(out.join("image.d")).expect("directories can be made");
     });
     let kept = "image-0000.00.00-00.00.00.raw";
