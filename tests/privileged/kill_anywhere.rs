@@ -23,6 +23,9 @@ fn a_build_can_end_at_any_instant() {
         Case { signal: "KILL", instants: 30, options: &[] },
         Case { signal: "INT", instants: if full { 30 } else { 8 }, options: &["--no-tmpfs"] },
         Case { signal: "TERM", instants: if full { 30 } else { 3 }, options: &["--types", "tar.zst,raw"] },
+        // Programs of others write these outputs.
+        Case { signal: "KILL", instants: if full { 30 } else { 4 }, options: &["--types", "squashfs,vmdk"] },
+        Case { signal: "INT", instants: if full { 30 } else { 4 }, options: &["--types", "squashfs,vmdk"] },
         Case {
             signal: "KILL",
             instants: if full { 30 } else { 3 },

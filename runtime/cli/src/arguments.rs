@@ -17,7 +17,7 @@ pub struct ImageArgs {
     #[arg(short, long, value_name = "NAME", default_value = "image", env = "IMAGE_NAME")]
     pub output: String,
 
-    /// Output types, comma separated: raw qcow2 tar tgz tar.zst
+    /// Output types, comma separated: raw qcow2 vhd vhdx vmdk vdi tar tgz tar.zst squashfs docker oci aci, and vpc qed qcow parallels
     #[arg(short = 't', long = "types", value_name = "TYPES", value_delimiter = ',', default_value = "qcow2")]
     pub types: Vec<String>,
 
@@ -85,6 +85,22 @@ pub struct ImageArgs {
     #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     pub mkfs_options: String,
 
+    /// Write qcow2 uncompressed
+    #[arg(short, long)]
+    pub uncompressed: bool,
+
+    /// Options of the disk format, as `qemu-img convert -o` takes them
+    #[arg(long, value_name = "OPTIONS", env = "QEMU_IMG_OPTIONS")]
+    pub qemu_img_options: Option<String>,
+
+    /// Name of the container image, for the output types docker and oci
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub docker_target: Option<String>,
+
+    /// Push the container image there, with docker, podman or skopeo
+    #[arg(long, value_name = "REGISTRY/NAME[:TAG]")]
+    pub push: Option<String>,
+
     /// Image file: several images, with settings (see `docs/images.md`)
     #[arg(long, value_name = "IMAGES.yaml")]
     pub config: Option<PathBuf>,
@@ -144,6 +160,12 @@ impl ImageArgs {
             let text = faults.take(read(file, FaultKind::Layout))?;
             Some(NamedText { name: file.display().to_string(), text })
         });
+        let aci_manifest = std::env::var("ACI_MANIFEST").ok().filter(|file| !file.is_empty());
+        let aci_manifest =
+            aci_manifest.filter(|_| self.types.iter().any(|kind| kind == "aci")).and_then(|file| {
+                let text = faults.take(read(Path::new(&file), FaultKind::Config))?;
+                Some(NamedText { name: file, text })
+            });
         let mut settings = BTreeMap::new();
         for setting in &self.settings {
             faults.take(add_setting(&mut settings, setting));
@@ -175,6 +197,12 @@ impl ImageArgs {
             source_date_epoch: source_date_epoch(&mut faults),
             seed: self.output.clone(),
             classic: false,
+            ramdisk: false,
+            compressed: !self.uncompressed,
+            qemu_img_options: self.qemu_img_options.clone(),
+            docker_target: self.docker_target.clone(),
+            push: self.push.clone(),
+            aci_manifest,
         };
         faults.or(request)
     }

@@ -35,6 +35,8 @@ pub struct Build {
     pub request: Request,
     /// The file with the block device configuration, when it is one.
     pub block_device_file: Option<String>,
+    /// The file with the manifest of an `aci`, still to be read.
+    pub aci_manifest_file: Option<String>,
     /// What hooks see of the caller's environment: all of it, unless `-c` cleared it.
     pub environment: Variables,
     /// Where the log goes beside standard output, if anywhere.

@@ -27,6 +27,7 @@ pub mod scripts;
 pub mod target;
 pub mod tidy_target;
 pub mod typed;
+pub mod usage;
 
 pub use events::{Event, Events, Level};
 pub use failure::Failure;

@@ -84,6 +84,17 @@ pub struct Outside {
     pub furnished: bool,
 }
 
+/// A program of the host that does a part of the runtime's own work, as root and unconfined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostTool {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables beside the few that every tool has.
+    pub env: BTreeMap<String, String>,
+    /// It is killed when it takes longer.
+    pub timeout: Option<Duration>,
+}
+
 /// A file system to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
@@ -150,6 +161,12 @@ pub trait Machine {
 
     /// The directory with what was written to the directory [`Outside::captured`].
     fn captured(&self, directory: &Path) -> PathBuf;
+
+    /// Runs a program of the host for the runtime itself.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending>;
 
     /// Bytes in use by the target, as file systems count them.
     ///

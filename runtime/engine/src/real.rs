@@ -14,7 +14,7 @@ use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
 use dibw_sys::mounts::unmount;
 use dibw_sys::overlay::TargetTree;
-use dibw_sys::process::{Finished, Status};
+use dibw_sys::process::{Finished, Status, ToolCommand};
 use dibw_sys::runner::Runner;
 use dibw_sys::sandbox::{
     Bind, BindAccess, BindOwners, DeviceNode, Extras, Input, Network, SandboxCommand, Sysfs, TargetSource,
@@ -24,7 +24,7 @@ use dibw_sys::tree_walk::tree_usage;
 use dibw_sys::work_dir::{Outlives, WorkDir};
 
 use self::disk::Disk;
-use crate::machine::{Ending, FileSystem, Full, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use crate::machine::{Ending, FileSystem, Full, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use crate::run::Paths;
 
 /// Parts of the directory to build in: `/tmp` of hooks on the host, what they left mounted, and what they wrote beside the artifacts.
@@ -235,6 +235,18 @@ impl Machine for RealMachine {
 
     fn captured(&self, directory: &Path) -> PathBuf {
         self.build_dir.join(if is_tmp(directory) { TMP } else { UPPER })
+    }
+
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        let (program, args) = tool.argv.split_first().context("a tool without a name")?;
+        let command = ToolCommand {
+            program: program.into(),
+            args: args.iter().map(Into::into).collect(),
+            env: tool.env.clone(),
+            timeout: tool.timeout,
+            ..ToolCommand::default()
+        };
+        command.run(&mut |stream, line| on_line(from_sys(stream), line)).map(ending)
     }
 
     fn usage(&mut self) -> Result<u64> {

@@ -243,6 +243,7 @@ impl<'a> Build<'a> {
             Action::InstallStatic => self.install_static(),
             Action::InstallServiceMap { maps } => self.install_service_map(maps),
             Action::CleanTarget => self.clean_target(),
+            Action::ReportUsage { least } => self.report_usage(*least),
             Action::CreateDisk => self.create_disk(),
             Action::FinishDisk => self.finish_disk(),
             Action::PackageManifest => self.list_packages(),
@@ -317,6 +318,7 @@ fn changes_target(action: &Action) -> bool {
         | Action::InstallServiceMap { .. }
         | Action::CleanTarget => true,
         Action::Environment { .. }
+        | Action::ReportUsage { .. }
         | Action::CreateDisk
         | Action::FinishDisk
         | Action::PackageManifest

@@ -4,9 +4,10 @@ mod disk;
 mod table;
 
 use crate::digest::digest;
+use crate::output::OutputType;
 use crate::packages::Intent;
 use crate::phase::{Phase, Side};
-use crate::plan::{Action, Confinement, Extra, OutputType, Plan, Step};
+use crate::plan::{Action, Confinement, Extra, Plan, Step};
 
 /// Longest line of capabilities and elements, in characters.
 const WRAP: usize = 60;
@@ -31,6 +32,7 @@ pub fn title(step: &Step) -> String {
         Action::InstallStatic => "install-static".to_owned(),
         Action::InstallServiceMap { .. } => "service-map".to_owned(),
         Action::CleanTarget => "clean-target".to_owned(),
+        Action::ReportUsage { .. } => "report-usage".to_owned(),
         Action::CreateDisk => "create-disk".to_owned(),
         Action::FinishDisk => "finish-disk".to_owned(),
         Action::PackageManifest => "package-manifest".to_owned(),
@@ -51,7 +53,7 @@ pub fn to_text(plan: &Plan) -> String {
 
 fn header(plan: &Plan) -> String {
     let outputs: Vec<String> =
-        plan.types.iter().map(|kind: &OutputType| format!("{}.{}", plan.output, kind.name())).collect();
+        plan.types.iter().map(|kind: &OutputType| format!("{}.{}", plan.output, kind.suffix())).collect();
     let elements: Vec<&str> = plan.elements.iter().map(|element| element.name.as_str()).collect();
     let mut lines = vec![
         ("plan", digest(plan)),
@@ -111,6 +113,7 @@ fn kind(step: &Step) -> &'static str {
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }
         | Action::CleanTarget
+        | Action::ReportUsage { .. }
         | Action::CreateDisk
         | Action::FinishDisk
         | Action::PackageManifest
@@ -130,6 +133,7 @@ fn place(step: &Step) -> &'static str {
             | Action::InstallStatic
             | Action::InstallServiceMap { .. }
             | Action::CleanTarget
+            | Action::ReportUsage { .. }
             | Action::CreateDisk
             | Action::FinishDisk
             | Action::Output { .. },
@@ -174,6 +178,7 @@ fn details(step: &Step) -> String {
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }
         | Action::CleanTarget
+        | Action::ReportUsage { .. }
         | Action::CreateDisk
         | Action::FinishDisk
         | Action::PackageManifest

@@ -4,6 +4,7 @@ pub mod artifact;
 mod busy;
 pub mod calendar;
 pub mod copy_tree;
+pub mod filter;
 pub mod full;
 mod idmap_trial;
 mod in_root;

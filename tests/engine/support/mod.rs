@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use dibw_engine::machine::{Ending, FileSystem, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use dibw_engine::machine::{Ending, FileSystem, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use dibw_engine::{Artifacts, Caller, Event, Events, Failure, Paths, run};
 use dibw_plan::layout::Geometry;
 use dibw_plan::{Plan, Request};
@@ -138,6 +138,11 @@ impl Machine for Double {
 
     fn captured(&self, _: &Path) -> PathBuf {
         self.work_dir.join("beside")
+    }
+
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        self.call(format!("tool {}", tool.argv.join(" ")))?;
+        Ok(self.ends(&tool.argv, &mut |line| on_line(Stream::Stderr, line)))
     }
 
     fn usage(&mut self) -> Result<u64> {
@@ -291,10 +296,20 @@ impl Fixture {
         Self { scratch, plan }
     }
 
+    /// The directory of the artifacts, which is empty when a build is prepared.
+    pub fn out(&self) -> PathBuf {
+        self.scratch.path().join("out")
+    }
+
+    /// Changes the plan of the builds that follow.
+    pub fn change(&mut self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan);
+    }
+
     /// Builds on a new double that `prepare` has set up.
     pub fn build(&self, prepare: impl FnOnce(&mut Double)) -> Built {
         let work = tempfile::tempdir_in(self.scratch.path()).unwrap();
-        let out = self.scratch.path().join("out");
+        let out = self.out();
         fs::remove_dir_all(&out).unwrap();
         fs::create_dir(&out).unwrap();
         let mut double = Double::new(work.path().to_path_buf());

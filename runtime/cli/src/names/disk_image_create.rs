@@ -108,6 +108,12 @@ fn planned(build: &mut Build, log: &Log) -> Result<Plan, Faults> {
         let text = read(Path::new(file), FaultKind::Layout)?;
         build.request.block_device = Some(NamedText { name: file.clone(), text });
     }
+    if let Some(file) =
+        build.aci_manifest_file.take().filter(|_| build.request.types.iter().any(|kind| kind == "aci"))
+    {
+        let text = read(Path::new(&file), FaultKind::Usage)?;
+        build.request.aci_manifest = Some(NamedText { name: file, text });
+    }
     let catalogue = dibw_engine::catalogue::read(&dibw_engine::catalogue::elements_path()?, &[])?;
     build.environment.extend(elements_path_variable()?);
     let named = dibw_plan::resolve::assemble(&build.request, &catalogue);

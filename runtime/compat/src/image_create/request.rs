@@ -93,6 +93,12 @@ pub(super) fn build(
         source_date_epoch: set.number("SOURCE_DATE_EPOCH", &mut faults).unwrap_or(0.0) as u64,
         seed: output,
         classic: true,
+        ramdisk: name == Name::Ramdisk,
+        compressed: !options.uncompressed,
+        qemu_img_options: set.text("QEMU_IMG_OPTIONS").map(str::to_owned),
+        docker_target: set.text("DOCKER_TARGET").map(str::to_owned),
+        push: options.push.clone(),
+        aci_manifest: None,
     };
     let quiet = match set.text("DIB_QUIET") {
         Some(given) => given == "1",
@@ -101,6 +107,7 @@ pub(super) fn build(
     faults.or(Build {
         request,
         block_device_file,
+        aci_manifest_file: set.text("ACI_MANIFEST").map(str::to_owned),
         logfile: set.text("LOGFILE").map(str::to_owned),
         quiet,
         no_timestamp: set.text("DIB_NO_TIMESTAMP") == Some("1"),

@@ -9,9 +9,10 @@ use super::members::Members;
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::order;
+use crate::output::OutputType;
 use crate::packages::{Intent, PackageRequest, is_removal};
 use crate::phase::{Phase, Side};
-use crate::plan::{Action, Confinement, Extra, OutputType, Step};
+use crate::plan::{Action, Confinement, Extra, Step};
 use crate::request::Request;
 use crate::resolve::hooks_are_native;
 
@@ -31,6 +32,10 @@ pub(super) fn all(build: &Build<'_>, types: &BTreeSet<OutputType>, faults: &mut 
     build.check_environment(faults);
     for phase in Phase::ALL {
         match phase {
+            Phase::BlockDevice => {
+                let least = super::checks::reported_usage(build.request);
+                steps.extend(least.map(|least| runtime(Action::ReportUsage { least })));
+            }
             Phase::ExtraData => steps.push(runtime(Action::PrepareTarget)),
             Phase::PreFinalise if build.disk => steps.push(runtime(Action::CreateDisk)),
             Phase::Root
@@ -38,7 +43,6 @@ pub(super) fn all(build: &Build<'_>, types: &BTreeSet<OutputType>, faults: &mut 
             | Phase::Install
             | Phase::PostInstall
             | Phase::PostRoot
-            | Phase::BlockDevice
             | Phase::PreFinalise
             | Phase::Finalise
             | Phase::Cleanup => {}
