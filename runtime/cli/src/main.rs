@@ -4,6 +4,7 @@
 mod arguments;
 mod commands;
 mod images;
+mod lint;
 mod logging;
 mod names;
 mod progress;

@@ -3,4 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod classic;
+pub mod element_exports;
+pub mod image_yaml;
 pub mod images;
+pub mod lint;
+pub mod shell_words;
