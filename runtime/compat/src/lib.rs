@@ -2,6 +2,7 @@
 //! way to build: what comes out of here is planned and executed like everything else. Called by the engine's catalogue and the command line.
 #![forbid(unsafe_code)]
 
+pub mod boot_files;
 pub mod classic;
 pub mod element_exports;
 pub mod image_yaml;

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod artifacts;
 pub mod audit;
+pub mod boot_files;
 pub mod catalogue;
 pub mod check;
 pub mod disk;
