@@ -33,9 +33,9 @@ fn filesystem(directory: &Path, name: &str, files: &[(&str, &str)]) -> Vec<u8> {
     }
     let image = directory.join(format!("{name}.ext4"));
     File::create(&image).unwrap().set_len(8 * MIB).unwrap();
-    let made =
-        Command::new("mkfs.ext4").args(["-q", "-F", "-O", "^has_journal", "-d"]).arg(&tree).arg(&image);
-    let made = { made }.output().unwrap();
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.args(["-q", "-F", "-O", "^has_journal", "-d"]).arg(&tree).arg(&image);
+    let made = mkfs.output().unwrap();
     assert!(made.status.success(), "{made:?}");
     std::fs::read(&image).unwrap()
 }

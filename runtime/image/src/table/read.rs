@@ -26,13 +26,14 @@ const LONGEST_ENTRY: u32 = 4096;
 /// When the disk can't be read.
 pub fn partitions<Disk: Read + Seek>(disk: &mut Disk) -> Result<Vec<Range<u64>>> {
     let end = disk.seek(SeekFrom::End(0)).context("cannot find the end of the disk")?;
-    let Some(record) = boot_record(disk, 0)? else { return Ok(vec![0..end]) };
+    let whole = 0..end;
+    let Some(record) = boot_record(disk, 0)? else { return Ok(vec![whole]) };
     let mut found =
         if record.iter().any(|slot| slot.kind == PROTECTIVE) { gpt(disk)? } else { mbr(disk, &record)? };
     found.retain(|range| range.start < range.end && range.end <= end);
     // Without a partition what looks like a boot record is that of a file system.
     if found.is_empty() {
-        found.push(0..end);
+        found.push(whole);
     }
     Ok(found)
 }
@@ -196,7 +197,9 @@ mod tests {
 
     #[test]
     fn without_a_table_the_disk_is_one() {
-        assert_eq!(partitions(&mut Cursor::new(vec![0; 4096])).expect("read"), [0..4096]);
-        assert_eq!(partitions(&mut Cursor::new(Vec::new())).expect("read"), [0..0]);
+        for length in [4096, 0] {
+            let whole = 0..length;
+            assert_eq!(partitions(&mut Cursor::new(vec![0; length as usize])).expect("read"), vec![whole]);
+        }
     }
 }
