@@ -5,6 +5,7 @@ mod arguments;
 mod classic_log;
 mod commands;
 mod images;
+mod lint;
 mod logging;
 mod names;
 mod progress;

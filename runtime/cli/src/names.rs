@@ -9,6 +9,8 @@ mod disk_image_get_kernel;
 mod diskimage_builder;
 mod element_info;
 
+pub use dib_lint::exclusions as lint_exclusions;
+
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,4 +41,26 @@ pub fn run() -> Option<ExitCode> {
     let name = Path::new(&called).file_name()?.to_str()?;
     let (_, command) = ALL.iter().find(|(known, _)| *known == name)?;
     Some(command(arguments.collect()))
+}
+
+/// The arguments of a command, or the exit code after its help or a message: 0 or 2.
+fn parse<A: clap::Parser>(name: &str, arguments: Vec<OsString>) -> Result<A, ExitCode> {
+    let matches = matches(A::command(), name, arguments)?;
+    A::from_arg_matches(&matches).map_err(refuse)
+}
+
+fn matches(
+    command: clap::Command,
+    name: &str,
+    arguments: Vec<OsString>,
+) -> Result<clap::ArgMatches, ExitCode> {
+    command.try_get_matches_from(std::iter::once(OsString::from(name)).chain(arguments)).map_err(refuse)
+}
+
+/// Help goes to standard output, a mistake to standard error.
+fn refuse(error: clap::Error) -> ExitCode {
+    if let Err(error) = error.print() {
+        tracing::debug!("{error}");
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -3,8 +3,13 @@
 //! else. Called by the engine's catalogue and the command line.
 #![forbid(unsafe_code)]
 
+pub mod boot_files;
 pub mod classic;
+pub mod element_exports;
 pub mod getopt;
 pub mod image_create;
+pub mod image_yaml;
 pub mod images;
 pub mod library;
+pub mod lint;
+pub mod shell_words;

@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod artifacts;
 pub mod audit;
 mod beside;
+pub mod boot_files;
 mod break_points;
 pub mod catalogue;
 pub mod check;

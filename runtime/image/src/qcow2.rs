@@ -14,6 +14,7 @@
 
 mod cluster;
 mod layout;
+pub mod read;
 
 use std::fs::File;
 

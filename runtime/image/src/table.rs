@@ -6,6 +6,7 @@
 pub mod gpt;
 pub mod gpt_types;
 pub mod mbr;
+pub mod read;
 
 use std::io::{Seek, SeekFrom, Write};
 
