@@ -4,4 +4,5 @@ pub mod dibw;
 pub mod golden;
 pub mod planning;
 pub mod plugin;
+pub mod recordings;
 pub mod sandbox_target;
