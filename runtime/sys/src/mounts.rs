@@ -69,6 +69,21 @@ impl Mount {
         self.dir.as_deref().expect("only unmount() and drop() take it")
     }
 
+    /// One that [`Mount::keep`] left at `dir`; none when nothing is mounted there.
+    ///
+    /// # Errors
+    /// When the mount table cannot be read.
+    pub fn at(dir: &Path) -> Result<Option<Mount>> {
+        let Ok(dir) = dir.canonicalize() else { return Ok(None) };
+        let is_mounted = mounted_below(&dir)?.contains(&dir);
+        Ok(is_mounted.then(|| Mount { dir: Some(dir) }))
+    }
+
+    /// Leaves it mounted when this process ends.
+    pub fn keep(mut self) {
+        self.dir = None;
+    }
+
     /// Unmounts it, see [`unmount`].
     ///
     /// # Errors
