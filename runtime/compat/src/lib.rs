@@ -2,5 +2,6 @@
 //! way to build: what comes out of here is planned and executed like everything else. Called by the engine's catalogue and the command line.
 #![forbid(unsafe_code)]
 
+pub mod block_device;
 pub mod classic;
 pub mod images;
