@@ -60,7 +60,10 @@ fn make_image(disks: &mut dyn Disks, image: &Image, size: u64) -> Result<(), Fai
 }
 
 /// Takes one node apart; images stay as files.
-fn take_apart(disks: &mut dyn Disks, node: LayoutNode<'_>) -> Result<(), Failure> {
+///
+/// # Errors
+/// When something is busy.
+pub fn take_apart(disks: &mut dyn Disks, node: LayoutNode<'_>) -> Result<(), Failure> {
     match node {
         LayoutNode::Mount(mount, _) => disks.unmount(&mount.mount_point)?,
         LayoutNode::Lvm(lvm) => disks.take_down(lvm)?,
