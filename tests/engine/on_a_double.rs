@@ -14,10 +14,15 @@ use support::{Built, Fixture};
 
 /// A build whose component writes `/etc/motd` at install 20.
 fn fixture() -> Fixture {
+    fixture_on(support::PARTITIONS)
+}
+
+/// The same on a disk of another layout.
+fn fixture_on(layout: &str) -> Fixture {
     let manifest = r#"{"id": "guest", "version": "1", "api": "0.1", "hooks": [{"phase": "install", "order": 20}],
         "needs": [{"capability": "target.write", "value": "/etc/motd"}]}"#;
     let body = "(call $write (i32.const 2048) (i32.const 9) (i32.const 0) (i32.const 3) (i32.const 420) (i32.const 1024)) (i32.const 1024)";
-    Fixture::new(&guests::component(&guests::module("/etc/motd", "", body), Some(manifest)))
+    Fixture::new(&guests::component(&guests::module("/etc/motd", "", body), Some(manifest)), layout)
 }
 
 /// Everything taken was given back, last first, once, and nothing was asked for after it.
@@ -113,8 +118,28 @@ fn files_follow_diskimage_builder_when_the_plan_is_classic() {
 }
 
 #[test]
+fn volumes_are_made_between_partitions_and_file_systems_and_given_back_between_them() {
+    let built = fixture_on(support::VOLUMES).build(|_| {});
+    if let Err(failure) = &built.outcome {
+        panic!("{failure}");
+    }
+    assert_given_back(&built, "success");
+    let machine = built.machine.borrow();
+    let volumes = ["pa", "pb", "vg", "pool", "root", "var"].map(|name| format!("volume {name}"));
+    assert_eq!(machine.taken[4..10], volumes);
+    assert_eq!(machine.taken[10..], ["mount /", "mount /var"]);
+    let down = machine.calls.iter().position(|call| call == "take down lvm").expect("it was taken down");
+    assert_eq!(machine.calls[down - 1], "unmount /");
+    assert_eq!(machine.calls[down + 1], "detach b");
+}
+
+#[test]
 fn a_failure_at_every_call_leaves_nothing_held() {
-    let fixture = fixture();
+    [support::PARTITIONS, support::VOLUMES].into_iter().for_each(a_failure_at_every_call);
+}
+
+fn a_failure_at_every_call(layout: &str) {
+    let fixture = fixture_on(layout);
     let calls = fixture.build(|_| {}).machine.borrow().calls.clone();
     assert!(calls.len() > 30, "{calls:#?}");
     for (number, call) in calls.iter().enumerate() {

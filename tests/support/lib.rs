@@ -5,4 +5,5 @@ pub mod golden;
 pub mod library;
 pub mod planning;
 pub mod plugin;
+pub mod recordings;
 pub mod sandbox_target;

@@ -3,6 +3,7 @@
 //! else. Called by the engine's catalogue and the command line.
 #![forbid(unsafe_code)]
 
+pub mod block_device;
 pub mod boot_files;
 pub mod classic;
 pub mod element_exports;

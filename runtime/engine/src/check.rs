@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use dibw_plan::{DiskWriter, Fault, FaultKind, Faults, Plan};
-use dibw_sys::probe;
 use dibw_sys::work_dir::{self, Cleaned};
+use dibw_sys::{lvm, probe};
 
 use crate::artifacts::PUSHERS;
 use crate::run::Paths;
@@ -109,11 +109,13 @@ fn kernel(plan: &Plan, paths: &Paths, faults: &mut Faults) {
             "LVM",
             "use a layout without lvm, or a machine whose kernel has device-mapper",
         );
-        need(
-            Err(anyhow::anyhow!("volumes are planned but not made by this version")),
-            "LVM",
-            "use a layout without lvm",
-        );
+        for group in disk.layout.lvm.iter().flat_map(|lvm| &lvm.groups).map(|group| &group.name) {
+            let free = match lvm::is_taken(group) {
+                true => Err(anyhow::anyhow!("this machine has one of that name")),
+                false => Ok(()),
+            };
+            need(free, &format!("volume group {group}"), "give the one of the image another name");
+        }
     }
     for file_system in &disk.layout.filesystems {
         let kind = file_system.fstype.as_str();

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use dibw_plan::layout::Geometry;
 use dibw_plan::plan::Confinement;
+
+pub use crate::disks::{Disks, FileSystem, Volume};
 
 /// Which of its two streams a command wrote a line to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,21 +96,6 @@ pub struct HostTool {
     pub timeout: Option<Duration>,
 }
 
-/// A file system to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileSystem {
-    /// `ext4`, `xfs`, ...
-    pub kind: String,
-    /// Label.
-    pub label: String,
-    /// UUID, where the type has one.
-    pub uuid: Option<String>,
-    /// Options for mkfs.
-    pub options: Vec<String>,
-    /// The time to write into it, in seconds since 1970; none means now.
-    pub epoch: Option<u64>,
-}
-
 /// What a build can run out of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Full {
@@ -121,8 +107,8 @@ pub enum Full {
     Memory,
 }
 
-/// What privileged work a build needs. Every method that takes something has one that gives it back.
-pub trait Machine {
+/// What privileged work a build needs, that for its disk included. Every method that takes something has one that gives it back.
+pub trait Machine: Disks {
     /// A new upper directory; later changes to the target land in it.
     ///
     /// # Errors
@@ -174,60 +160,11 @@ pub trait Machine {
     /// When the tree can't be read.
     fn usage(&mut self) -> Result<u64>;
 
-    /// A sparse image file of that size. Images are known by name.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn create_image(&mut self, name: &str, bytes: u64, sector_size: u32) -> Result<()>;
-
-    /// Writes a partition table to an image.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn write_table(&mut self, image: &str, table: &Geometry) -> Result<()>;
-
-    /// A block device for a part of an image (`bytes` 0: the whole). Devices are known by name.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()>;
-
-    /// The path of an attached device.
-    ///
-    /// # Errors
-    /// When it is not attached.
-    fn device(&mut self, device: &str) -> Result<PathBuf>;
-
-    /// Makes a file system on a device.
-    ///
-    /// # Errors
-    /// When the tool fails.
-    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()>;
-
-    /// Mounts a device's file system at a mount point of the image (`/`, `/boot`). A file system without a kernel driver gets a staging
-    /// directory instead, which [`Machine::unmount`] writes to the device.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()>;
-
     /// Copies the target into the mounted file systems, which are the target from then on.
     ///
     /// # Errors
     /// When a file system is full or the machine refuses.
     fn move_target_to_disk(&mut self) -> Result<()>;
-
-    /// Trims and unmounts what is mounted at a mount point of the image.
-    ///
-    /// # Errors
-    /// When it is busy.
-    fn unmount(&mut self, mount_point: &str) -> Result<()>;
-
-    /// Gives a block device back.
-    ///
-    /// # Errors
-    /// When it is busy.
-    fn detach(&mut self, device: &str) -> Result<()>;
 
     /// The image file, to read from.
     ///

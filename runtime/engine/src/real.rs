@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use dibw_plan::Confinement;
-use dibw_plan::layout::Geometry;
+use dibw_plan::layout::{Geometry, Lvm, VolumeGroup};
 use dibw_sys::confined::{Captured, ConfinedCommand, Level, TargetView, View};
 use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
+use dibw_sys::loops::LoopIdentity;
 use dibw_sys::mounts::unmount;
 use dibw_sys::overlay::TargetTree;
 use dibw_sys::process::{Finished, Status, ToolCommand};
@@ -23,8 +24,9 @@ use dibw_sys::signals;
 use dibw_sys::tree_walk::tree_usage;
 use dibw_sys::work_dir::{Outlives, WorkDir};
 
-use self::disk::Disk;
-use crate::machine::{Ending, FileSystem, Full, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+pub use self::disk::{Disk, DiskPlaces};
+use crate::disks::{Disks, FileSystem, Volume};
+use crate::machine::{Ending, Full, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use crate::run::Paths;
 
 /// Parts of the directory to build in: `/tmp` of hooks on the host, what they left mounted, and what they wrote beside the artifacts.
@@ -64,10 +66,16 @@ impl RealMachine {
             std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
         }
         make_sticky(&build_dir.join(TMP))?;
+        let places = DiskPlaces {
+            images: build_dir.join("images"),
+            root: build_dir.join("disk"),
+            staging: build_dir.join("staging"),
+            ..DiskPlaces::default()
+        };
         Ok(Self {
             runner: Runner::new()?,
             tree,
-            disk: Disk::default(),
+            disk: Disk::new(places),
             moved: None,
             hook_mounts: Vec::new(),
             build_dir,
@@ -85,7 +93,7 @@ impl RealMachine {
             DeviceNode { host: path.to_path_buf(), name }
         };
         let devices = match command.image_devices {
-            true => self.disk.devices().map(device).collect(),
+            true => self.disk.devices().iter().map(|path| device(path)).collect(),
             false => Vec::new(),
         };
         let bind = |(source, dest): &(PathBuf, String)| Bind {
@@ -254,31 +262,6 @@ impl Machine for RealMachine {
         Ok(tree_usage(&root)?.bytes)
     }
 
-    fn create_image(&mut self, name: &str, bytes: u64, _sector_size: u32) -> Result<()> {
-        self.disk.create_image(&self.build_dir.join("images"), name, bytes)
-    }
-
-    fn write_table(&mut self, image: &str, geometry: &Geometry) -> Result<()> {
-        self.disk.write_table(image, geometry)
-    }
-
-    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()> {
-        self.disk.attach(device, image, offset, bytes, sector_size)
-    }
-
-    fn device(&mut self, device: &str) -> Result<PathBuf> {
-        self.disk.device(device).map(Path::to_path_buf)
-    }
-
-    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()> {
-        self.disk.make_file_system(device, file_system)
-    }
-
-    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()> {
-        let (root, staging) = (self.disk_root(), self.build_dir.join("staging"));
-        self.disk.mount(&root, &staging, device, kind, mount_point)
-    }
-
     fn move_target_to_disk(&mut self) -> Result<()> {
         let root = self.disk_root();
         self.drop_hook_mounts()?;
@@ -291,14 +274,6 @@ impl Machine for RealMachine {
         self.tree.discard_all()?;
         self.moved = Some(root);
         Ok(())
-    }
-
-    fn unmount(&mut self, mount_point: &str) -> Result<()> {
-        self.disk.unmount(mount_point)
-    }
-
-    fn detach(&mut self, device: &str) -> Result<()> {
-        self.disk.detach(device)
     }
 
     fn image(&mut self, name: &str) -> Result<File> {
@@ -337,6 +312,60 @@ impl Machine for RealMachine {
     fn interrupted(&self) -> bool {
         signals::interrupted().is_some()
     }
+}
+
+impl Disks for RealMachine {
+    fn create_image(&mut self, name: &str, bytes: u64, sector_size: u32) -> Result<()> {
+        self.disk.create_image(name, bytes, sector_size)
+    }
+
+    fn write_table(&mut self, image: &str, geometry: &Geometry) -> Result<()> {
+        self.disk.write_table(image, geometry)
+    }
+
+    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()> {
+        self.disk.attach(device, image, offset, bytes, sector_size)
+    }
+
+    fn device(&mut self, device: &str) -> Result<PathBuf> {
+        Disks::device(&mut self.disk, device)
+    }
+
+    fn make_volume(&mut self, volume: Volume<'_>) -> Result<()> {
+        // An active group outlives us, and keeps our loop devices attached.
+        if let (Volume::Group(group, lvm), Some(work)) = (volume, &mut self.work) {
+            work.record(outliving(group, self.disk.below(group, lvm)))?;
+        }
+        self.disk.make_volume(volume)
+    }
+
+    fn take_down(&mut self, lvm: &Lvm) -> Result<()> {
+        let groups: Vec<Outlives> =
+            lvm.groups.iter().map(|group| outliving(group, self.disk.below(group, lvm))).collect();
+        self.disk.take_down(lvm)?;
+        let Some(work) = &mut self.work else { return Ok(()) };
+        groups.iter().try_for_each(|group| work.forget(group))
+    }
+
+    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()> {
+        self.disk.make_file_system(device, file_system)
+    }
+
+    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()> {
+        self.disk.mount(device, kind, mount_point)
+    }
+
+    fn unmount(&mut self, mount_point: &str) -> Result<()> {
+        self.disk.unmount(mount_point)
+    }
+
+    fn detach(&mut self, device: &str) -> Result<()> {
+        self.disk.detach(device)
+    }
+}
+
+fn outliving(group: &VolumeGroup, devices: Vec<LoopIdentity>) -> Outlives {
+    Outlives::VolumeGroup { name: group.name.clone(), devices }
 }
 
 fn network(wanted: bool) -> Network {

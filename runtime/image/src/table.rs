@@ -4,7 +4,6 @@
 //! devices. Called by the engine on the image file, before any loop device is made.
 
 pub mod gpt;
-pub mod gpt_types;
 pub mod mbr;
 pub mod read;
 

@@ -9,6 +9,7 @@ pub mod full;
 mod idmap_trial;
 mod in_root;
 pub mod loops;
+pub mod lvm;
 pub mod mkfs;
 pub mod mounts;
 pub mod probe;
