@@ -14,7 +14,7 @@ use dibw_plan::{Checksum, OutputType};
 use dibw_sys::artifact::{Artifact, Existing, commit_all};
 
 pub(crate) use self::container::PUSHERS;
-use crate::events::{Event, Level};
+use crate::events::Event;
 use crate::failure::Failure;
 use crate::run::Build;
 use crate::scripts::Lines;

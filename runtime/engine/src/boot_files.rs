@@ -152,10 +152,10 @@ fn copy(boot: &Path, files: &BootFiles, extraction: &Extraction<'_>) -> Result<[
         let mut source = File::open(&from).with_context(|| format!("opening {}", from.display()))?;
         std::io::copy(&mut source, &mut artifact.file())
             .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
-        artifacts.push(artifact);
+        artifacts.push((artifact, Existing::Replace));
     }
-    let paths = [artifacts[0].final_path(), artifacts[1].final_path()];
-    commit_all(artifacts, Existing::Replace)?;
+    let paths = [artifacts[0].0.final_path(), artifacts[1].0.final_path()];
+    commit_all(artifacts)?;
     Ok(paths)
 }
 

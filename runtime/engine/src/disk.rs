@@ -146,10 +146,6 @@ impl Build<'_> {
             let device = self.machine().device(&image.name)?.display().to_string();
             self.base_variables.insert("IMAGE_BLOCK_DEVICE".into(), device);
         }
-        if let Some(first) = disk.layout.images.first() {
-            let device = self.machine().device(&first.name)?.display().to_string();
-            self.base_variables.insert("IMAGE_BLOCK_DEVICE".into(), device);
-        }
         let mount = self.target()?.display().to_string();
         self.base_variables.insert("IMAGE_BLOCK_DEVICES".into(), devices);
         self.base_variables.insert("TMP_MOUNT_PATH".into(), mount);
