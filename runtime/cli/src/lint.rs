@@ -2,7 +2,6 @@
 //! `dib-lint` and `dibw element lint`. The checks themselves are `dibw_compat::lint`'s.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,6 +32,9 @@ pub struct Report {
 
 /// Directories that are no part of an element.
 const SKIPPED: [&str; 2] = [".git", "__pycache__"];
+
+/// Paths in one command line, far below what the kernel takes.
+const PATHS_AT_ONCE: usize = 500;
 
 /// Checks all files of the trees that git does not ignore.
 pub fn run(trees: &[Tree], everywhere: &Exclusions) -> Result<Report> {
@@ -111,38 +113,28 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// The paths that git ignores; none outside a work tree, or without git.
+/// The paths that git ignores; none outside a work tree, or without git. They are given as arguments: into a pipe that git closes early
+/// (outside a work tree) we would write our death.
 fn ignored_by_git(root: &Path, files: &[LintFile]) -> BTreeSet<String> {
-    let ask = || -> std::io::Result<Vec<u8>> {
-        let mut git = Command::new("git")
-            .args(["check-ignore", "-z", "--stdin"])
+    let below = |file: &LintFile| Some(Path::new(&file.path).strip_prefix(root).ok()?.to_owned());
+    let paths: Vec<PathBuf> = files.iter().filter_map(below).collect();
+    let mut ignored = BTreeSet::new();
+    for some in paths.chunks(PATHS_AT_ONCE) {
+        let git = Command::new("git")
+            .args(["-c", "core.quotePath=false", "check-ignore", "--"])
+            .args(some)
             .current_dir(root)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let asked: Vec<u8> = files
-            .iter()
-            .filter_map(|file| Path::new(&file.path).strip_prefix(root).ok())
-            .flat_map(|path| [path.as_os_str().as_encoded_bytes(), b"\0"].concat())
-            .collect();
-        let input = git.stdin.take();
-        std::thread::scope(|scope| {
-            // It answers while it reads.
-            scope.spawn(move || input.map(|mut input| input.write_all(&asked)));
-            Ok(git.wait_with_output()?.stdout)
-        })
-    };
-    let answer = ask().unwrap_or_else(|error| {
-        tracing::debug!("git check-ignore: {error}");
-        Vec::new()
-    });
-    let names = String::from_utf8_lossy(&answer).into_owned();
-    names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(|name| root.join(name).display().to_string())
-        .collect()
+            .stdin(Stdio::null())
+            .output();
+        match git {
+            Ok(output) => {
+                let names = String::from_utf8_lossy(&output.stdout).into_owned();
+                ignored.extend(names.lines().map(|name| root.join(name).display().to_string()));
+            }
+            Err(error) => tracing::debug!("git check-ignore: {error}"),
+        }
+    }
+    ignored
 }
 
 /// Has flake8 look at Python scripts that other tools miss for want of the extension.

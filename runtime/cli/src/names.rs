@@ -64,3 +64,10 @@ fn refuse(error: clap::Error) -> ExitCode {
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
+
+/// For commands that only print: they end with their reader (`element-info ... | head`).
+fn end_with_the_reader() {
+    if let Err(error) = dibw_sys::signals::end_with_the_reader() {
+        tracing::debug!("{error:#}");
+    }
+}

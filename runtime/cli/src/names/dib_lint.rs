@@ -33,6 +33,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
+    super::end_with_the_reader();
     match lint(args) {
         Ok(report) => {
             report.print();

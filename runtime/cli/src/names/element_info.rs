@@ -27,6 +27,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
+    super::end_with_the_reader();
     match print(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(faults) => {

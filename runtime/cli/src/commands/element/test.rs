@@ -149,7 +149,7 @@ mod tests {
             case \"$*\" in\n\
             *good*) exit 0;;\n\
             *meant*) mkdir -p tmp; touch tmp/dib-test-should-fail; TMP_MOUNT_PATH=$PWD sh -c \"$break_cmd\"; exit 7;;\n\
-            *) echo one; echo \"$@\"; exit 7;;\n\
+            *) echo one; echo \"args: $*\"; exit 7;;\n\
             esac\n";
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
@@ -159,7 +159,7 @@ mod tests {
             Verdict::Failed { status: 7, output } => {
                 assert_eq!(output[0], "one");
                 assert!(
-                    output[1].starts_with("-n -t tar -o ") && output[1].ends_with(" e bad"),
+                    output[1].starts_with("args: -n -t tar -o ") && output[1].ends_with(" e bad"),
                     "{output:?}"
                 );
             }
