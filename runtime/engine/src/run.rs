@@ -184,6 +184,8 @@ impl<'a> Build<'a> {
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
         self.owners = crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
         self.install_library()?;
+        let images = self.machine().work_dir().join("images");
+        std::fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
         // There is a target, if an empty one, from the first step on.
         self.machine().begin_layer("000-empty")?;
         let plan = self.plan;

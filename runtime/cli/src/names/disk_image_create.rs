@@ -114,7 +114,16 @@ fn planned(build: &mut Build, log: &Log) -> Result<Plan, Faults> {
         let text = read(Path::new(&file), FaultKind::Usage)?;
         build.request.aci_manifest = Some(NamedText { name: file, text });
     }
-    let catalogue = dibw_engine::catalogue::read(&dibw_engine::catalogue::elements_path()?, &[])?;
+    let path = dibw_engine::catalogue::elements_path()?;
+    let given = build.environment.get("ELEMENTS_PATH").cloned().unwrap_or_default();
+    let own = |element: &Path| {
+        given.split(':').any(|entry| element.parent() == Path::new(entry).canonicalize().ok().as_deref())
+    };
+    // Whoever puts elements before those that dibw ships wants just that.
+    for (new, old) in dibw_engine::catalogue::overrides(&path).iter().filter(|(_, old)| own(old)) {
+        log.say(&format!("WARNING element-info [-] Element {} overrides {}", new.display(), old.display()));
+    }
+    let catalogue = dibw_engine::catalogue::read(&path, &[])?;
     build.environment.extend(elements_path_variable()?);
     let named = dibw_plan::resolve::assemble(&build.request, &catalogue);
     log.say(&format!("Building elements: {}", named.join(" ")));

@@ -21,6 +21,9 @@ use crate::run::Build;
 /// What is mounted or made in these directories while building is not the image's.
 const EMPTIED: [&str; 4] = ["proc", "sys", "dev", "run"];
 
+/// The same for diskimage-builder's commands: `/run` always was part of their archives.
+const EMPTIED_CLASSIC: [&str; 3] = ["proc", "sys", "dev"];
+
 /// What ext file systems have at their top, for fsck alone.
 const LOST: &str = "lost+found";
 
@@ -117,10 +120,14 @@ impl Build<'_> {
         write_tree(&root, &mut out, &options).map(drop)
     }
 
+    fn emptied(&self) -> &'static [&'static str] {
+        if self.plan.classic { &EMPTIED_CLASSIC } else { &EMPTIED }
+    }
+
     /// What an archive of the tree has and has not.
     pub(super) fn tar_options(&self) -> TarOptions {
         TarOptions {
-            emptied: EMPTIED.map(OsString::from).to_vec(),
+            emptied: self.emptied().iter().map(OsString::from).collect(),
             omitted: self.lost_directories(),
             latest_mtime: self.epoch(),
             ..TarOptions::default()
@@ -163,7 +170,7 @@ impl Build<'_> {
             argv.extend(words(&["-mkfs-time", &epoch, "-all-time", &epoch]));
         }
         argv.extend(words(&["-e"]));
-        argv.extend(EMPTIED.iter().flat_map(|name| [format!("{name}/*"), format!("{name}/.*")]));
+        argv.extend(self.emptied().iter().flat_map(|name| [format!("{name}/*"), format!("{name}/.*")]));
         argv.extend(self.lost_directories().iter().map(|path| path.display().to_string()));
         let tool = HostTool { argv, ..HostTool::default() };
         self.run_tool(&tool, &[(Path::new(&to), &artifact.final_path())])
