@@ -6,9 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use dibw_sys::loops::{Access, LoopDevice};
 use dibw_sys::process::{CannotStart, StartFailure, Status};
-use dibw_sys::sandbox::{
-    Bind, BindAccess, BindOwners, DeviceNode, Extras, Input, Network, SandboxCommand, Sysfs,
-};
+use dibw_sys::sandbox::{Bind, BindAccess, BindOwners, DeviceNode, Extras, Input, SandboxCommand, Sysfs};
 use dibw_tests::sandbox_target::{SandboxTarget, shell_command};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_sandbox-probe");

@@ -40,7 +40,9 @@ pub fn command(directory: &str, files: &[String]) -> Vec<String> {
 /// # Errors
 /// When the text is not what the script writes.
 pub fn parse(base64: &str) -> Result<Variables> {
-    let bytes = STANDARD.decode(base64.trim()).context("environment.d gave no readable result")?;
+    // Long output arrives in several lines.
+    let joined: String = base64.split_whitespace().collect();
+    let bytes = STANDARD.decode(joined).context("environment.d gave no readable result")?;
     let mut variables = Variables::new();
     for entry in bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
         let text = String::from_utf8_lossy(entry);

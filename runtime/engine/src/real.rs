@@ -31,6 +31,7 @@ use crate::run::Paths;
 
 /// Parts of the directory to build in: `/tmp` of hooks on the host, what they left mounted, and what they wrote beside the artifacts.
 const TMP: &str = "tmp";
+const TMP_WORK: &str = "tmp-work";
 const KEPT: &str = "hook-mounts";
 const UPPER: &str = "beside";
 const CAPTURE_WORK: &str = "beside-work";
@@ -61,7 +62,7 @@ impl RealMachine {
         let work = WorkDir::create(base, crate::check::in_memory(paths))?;
         let build_dir = work.path();
         let tree = TargetTree::new(&build_dir)?;
-        for part in [TMP, KEPT, UPPER, CAPTURE_WORK] {
+        for part in [TMP, TMP_WORK, KEPT, UPPER, CAPTURE_WORK] {
             let directory = build_dir.join(part);
             std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
         }
@@ -134,7 +135,11 @@ impl RealMachine {
         Ok(View {
             writable: command.writable.clone(),
             readable: command.readable.clone(),
-            tmp: Some(self.build_dir.join(TMP)),
+            tmp: Some(Captured {
+                path: "/tmp".into(),
+                upper: self.build_dir.join(TMP),
+                work: self.build_dir.join(TMP_WORK),
+            }),
             captured: captured.collect(),
             target: Some(TargetView { root, furnished: command.furnished, binds: binds.collect(), keep }),
         })

@@ -38,8 +38,8 @@ pub struct View {
     pub writable: Vec<PathBuf>,
     /// Directories it must see although they lie below `/tmp` or `/run`, which are private; read-only.
     pub readable: Vec<PathBuf>,
-    /// A directory in place of the private `/tmp`. Ignored at [`Level::Host`].
-    pub tmp: Option<PathBuf>,
+    /// Its `/tmp`: the host's, while what it writes lands elsewhere. Without it `/tmp` is empty and private. Ignored at [`Level::Host`].
+    pub tmp: Option<Captured>,
     /// Directories it sees and seems to write to, while what it writes lands elsewhere. Ignored at [`Level::Host`].
     pub captured: Vec<Captured>,
     /// What is mounted in the root file system that it works on.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::mount::{MountAttrFlags, MountFlags, mount};
 
-use crate::confined::{Level, TargetView, View};
+use crate::confined::{Captured, Level, TargetView, View};
 use crate::detached_mount::{Attributes, Depth, DetachedMount, set_attributes};
 use crate::in_root::{self, Links};
 use crate::minimal_dev::mount_dev;
@@ -31,7 +31,7 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     let view = &job.view;
     // Made while everything can still be written to.
     let clones = writable_mounts(view)?;
-    let tmp = view.tmp.as_deref().map(|path| DetachedMount::clone_of(path, Depth::Recursive)).transpose()?;
+    let tmp = view.tmp.as_ref().map(tmp_over_the_hosts).transpose()?;
 
     let resolver = resolver_in_run();
     let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
@@ -72,21 +72,32 @@ fn writable_mounts(view: &View) -> Result<Vec<(PathBuf, DetachedMount)>> {
         mounts.push((path.clone(), DetachedMount::clone_of(&path, Depth::Recursive)?));
     }
     for captured in &view.captured {
-        let path = captured.path.canonicalize();
-        let path = path.with_context(|| format!("captured directory {}", captured.path.display()))?;
-        // By descriptor: no character of the path can mean anything to the kernel's option parser.
-        let lower = place(&path)?;
-        let lower_path = format!("/proc/self/fd/{}", lower.as_raw_fd());
-        let (upper, work) = (text(&captured.upper)?, text(&captured.work)?);
-        let options = [("lowerdir", lower_path.as_str()), ("upperdir", upper), ("workdir", work)];
-        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let mount = DetachedMount::new("overlay", &options, attributes)
-            .with_context(|| format!("capture what is written to {}", path.display()))?;
-        mounts.push((path, mount));
+        mounts.push(capture(captured)?);
     }
     mounts.sort_by(|(left, _), (right, _)| left.cmp(right));
     mounts.dedup_by(|(left, _), (right, _)| left == right);
     Ok(mounts)
+}
+
+/// An overlay over a directory, and where that really is.
+fn capture(captured: &Captured) -> Result<(PathBuf, DetachedMount)> {
+    let path = captured.path.canonicalize();
+    let path = path.with_context(|| format!("captured directory {}", captured.path.display()))?;
+    // By descriptor: no character of the path can mean anything to the kernel's option parser.
+    let lower = place(&path)?;
+    let lower_path = format!("/proc/self/fd/{}", lower.as_raw_fd());
+    let (upper, work) = (text(&captured.upper)?, text(&captured.work)?);
+    let options = [("lowerdir", lower_path.as_str()), ("upperdir", upper), ("workdir", work)];
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mount = DetachedMount::new("overlay", &options, attributes)
+        .with_context(|| format!("capture what is written to {}", path.display()))?;
+    Ok((path, mount))
+}
+
+/// The kernel refuses layers that lie in each other: a build that works below `/tmp` has a `/tmp` without the host's files. Sockets of the
+/// host's programs can't be connected to through an overlay.
+fn tmp_over_the_hosts(tmp: &Captured) -> Result<DetachedMount> {
+    capture(tmp).map(|(_, mount)| mount).or_else(|_| DetachedMount::clone_of(&tmp.upper, Depth::Recursive))
 }
 
 fn text(path: &Path) -> Result<&str> {
