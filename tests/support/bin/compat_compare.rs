@@ -1,4 +1,4 @@
-//! `compat-compare [--allowed FILE] A B`: lists how image B differs from image A; exit code 1 when something does that is not allowed.
+//! `compat-compare [--allowed FILE]... A B`: lists how image B differs from image A; exit code 1 when something does that is not allowed.
 //! Each may be a directory, a tar archive or a disk image. Needs root. Called by tests/compat/compare and tests/compat/run.
 
 use std::fs;
@@ -24,12 +24,12 @@ fn main() -> ExitCode {
 fn run() -> Result<u8> {
     let mut args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let mut allowed = Allowed::default();
-    if args.first().is_some_and(|word| word == Path::new("--allowed")) && args.len() > 1 {
+    while args.first().is_some_and(|word| word == Path::new("--allowed")) && args.len() > 1 {
         let file = args.drain(..2).nth(1).context("--allowed FILE")?;
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        allowed = Allowed::parse(&text).with_context(|| file.display().to_string())?;
+        allowed = allowed.and(&text).with_context(|| file.display().to_string())?;
     }
-    let [a, b] = args.as_slice() else { bail!("want [--allowed FILE] A B") };
+    let [a, b] = args.as_slice() else { bail!("want [--allowed FILE]... A B") };
     let absolute = |path: &Path| path.canonicalize().with_context(|| path.display().to_string());
     let (a, b) = (absolute(a)?, absolute(b)?);
     let scratch = tempfile::Builder::new().prefix("compat-compare-").tempdir_in("/var/tmp")?;

@@ -42,15 +42,24 @@ enum What {
 }
 
 impl Allowed {
-    /// Parses the list.
+    /// Parses a list, and adds it to what is allowed already.
     ///
     /// # Errors
     /// Names the line that is wrong.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub fn and(mut self, text: &str) -> Result<Self> {
         let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let rules =
-            lines.map(|(index, line)| rule(line).with_context(|| format!("line {}: {line}", index + 1)));
-        Ok(Self { rules: rules.collect::<Result<_>>()? })
+        for (index, line) in lines {
+            self.rules.push(rule(line).with_context(|| format!("line {}: {line}", index + 1))?);
+        }
+        Ok(self)
+    }
+
+    /// A list alone.
+    ///
+    /// # Errors
+    /// As [`Allowed::and`].
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::default().and(text)
     }
 
     /// Whether some rule covers the difference.

@@ -110,7 +110,7 @@ impl Entry {
 /// The entries of an image.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    /// By path; the root is the empty path.
+    /// By path.
     pub entries: BTreeMap<String, Entry>,
 }
 
@@ -139,7 +139,7 @@ impl Inventory {
                 files.entry((metadata.dev(), metadata.ino())).or_default().push(path.clone());
             }
             let entry = entry(&place, &metadata)?;
-            self.add_entry(path, entry)?;
+            self.add_entry(if path.is_empty() { "/".to_owned() } else { path }, entry)?;
         }
         for mut same in files.into_values() {
             same.sort();
