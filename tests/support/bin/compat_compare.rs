@@ -2,6 +2,7 @@
 //! Each may be a directory, a tar archive or a disk image. Needs root. Called by tests/compat/compare and tests/compat/run.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -54,8 +55,9 @@ fn compare(a: &Path, b: &Path, allowed: &Allowed, scratch: &Path) -> Result<i32>
     let found = differences(&a.inventory, &b.inventory)?;
     let (expected, surprising): (Vec<Difference>, Vec<Difference>) =
         found.into_iter().partition(|difference| allowed.covers(difference));
+    let mut out = std::io::stdout().lock();
     for difference in &surprising {
-        println!("{difference}");
+        writeln!(out, "{difference}").context("standard output")?;
     }
     eprintln!(
         "{} and {} entries, {} differences, {} more are allowed",
