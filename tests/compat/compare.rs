@@ -89,7 +89,8 @@ fn the_lines_that_differ_are_shown() {
 #[test]
 fn only_what_the_list_names_is_allowed() {
     let list = "# a comment\n\n/var/log/*  content,mode  # logs\n/etc/machine?id  any  # made anew\n\
-                /etc/shadow  content=root:*  # the day of the last change\n/x  owner  # a reason\n";
+                /etc/shadow  content=root:*  # the day of the last change\n\
+                /etc/sha*  content=sync:*  # as above\n/x  owner  # a reason\n";
     let allowed = Allowed::parse(list).expect("it is well-formed");
     let one = |path: &str, aspect, lines: Option<&[&str]>| Difference {
         path: path.to_owned(),
@@ -106,6 +107,7 @@ fn only_what_the_list_names_is_allowed() {
         (one("/etc/shadow", Aspect::Content, Some(&["root:*:1", "root:*:2"])), true),
         (one("/etc/shadow", Aspect::Content, Some(&["root:*:1", "daemon:*:2"])), false),
         (one("/etc/shadow", Aspect::Content, None), false),
+        (one("/etc/shadow", Aspect::Content, Some(&["root:*:1", "sync:*:1"])), true),
         (one("/x", Aspect::Owner, None), true),
         (one("/xy", Aspect::Owner, None), false),
     ];

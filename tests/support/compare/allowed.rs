@@ -1,7 +1,8 @@
 //! The list of differences that are allowed, each with its reason: `GLOB  ASPECTS  # WHY`.
 //!
 //! In a glob `*` stands for any characters, `/` too, and `?` for one. Aspects are separated by commas: names of
-//! [`Aspect`], `any`, or `content=GLOB`: contents may differ in lines like that alone (`?` for a space).
+//! [`Aspect`], `any`, or `content=GLOB`: contents may differ in lines like that alone, or like that of another such line for the
+//! same path (`?` for a space).
 
 use anyhow::{Context, Result, bail, ensure};
 use dibw_policy::glob::word_matches;
@@ -66,12 +67,16 @@ impl Allowed {
     #[must_use]
     pub fn covers(&self, difference: &Difference) -> bool {
         let matching = self.rules.iter().filter(|rule| word_matches(&rule.path, &difference.path));
-        matching.flat_map(|rule| &rule.what).any(|what| match what {
+        let whats: Vec<&What> = matching.flat_map(|rule| &rule.what).collect();
+        let alike = |line: &String| {
+            whats.iter().any(|what| matches!(what, What::Lines(glob) if word_matches(glob, line)))
+        };
+        whats.iter().any(|what| match what {
             What::Any => true,
             What::Aspect(aspect) => *aspect == difference.aspect,
-            What::Lines(glob) => {
-                let alike = |lines: &Vec<String>| lines.iter().all(|line| word_matches(glob, line));
-                difference.aspect == Aspect::Content && difference.lines.as_ref().is_some_and(alike)
+            What::Lines(_) => {
+                let lines = difference.lines.as_ref();
+                difference.aspect == Aspect::Content && lines.is_some_and(|lines| lines.iter().all(alike))
             }
         })
     }
