@@ -4,9 +4,9 @@ mod tools;
 
 use std::path::PathBuf;
 
-use dibw_image::table::gpt::{self, GptPartition, GptTable, type_guid};
-use dibw_image::table::gpt_types::TYPE_CODES;
+use dibw_image::table::gpt::{self, GptPartition, GptTable};
 use dibw_image::table::mbr::{self, Extended, Logical, MbrPartition, MbrTable};
+use dibw_plan::layout::{TYPE_CODES, type_guid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tools::{attempt, empty_file, have, run, text};

@@ -3,15 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't read its own data fails")]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use dibw_plan::Faults;
-use dibw_plan::layout::{self, Layout, LayoutParameters, PartitionType, RootDefaults, VolumeSize};
+use dibw_plan::layout::{self, Layout, PartitionType, VolumeSize};
+use dibw_tests::recordings::{IMAGE_SIZE, mended, parse, recordings, root_defaults};
 use serde_json::Value;
-
-/// The size the recordings were made with.
-const IMAGE_SIZE: u64 = 10 << 30;
 
 /// (recording, what dibw says instead, why). All but `check` are refused when the layout is read.
 const REFUSED: [(&str, &str, &str); 8] = [
@@ -41,13 +36,6 @@ const REFUSED: [(&str, &str, &str); 8] = [
     ),
 ];
 
-/// (recording, from, to): mended, so that the rest can be compared.
-const MENDED: [(&str, &str, &str); 3] = [
-    ("fixture.lvm_tree_multiple_partitions", "fck-passno", "fsck-passno"),
-    ("fixture.lvm_tree_multiple_partitions", "'EF00'", "'ef'"),
-    ("fixture.lvm_tree_multiple_partitions", "'EF02'", "'da'"),
-];
-
 /// (recording, query, dibw's answer, why).
 const ANSWERS: [(&str, &str, &str, &str); 2] = [
     (
@@ -63,40 +51,6 @@ const ANSWERS: [(&str, &str, &str, &str); 2] = [
         "a blank inside a field is escaped, or the line could not be read",
     ),
 ];
-
-fn recordings() -> Vec<(String, Value)> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/compat/golden");
-    let folder = std::env::var_os("DIBW_GOLDEN").map_or_else(beside, PathBuf::from);
-    let Ok(entries) = fs::read_dir(&folder) else {
-        eprintln!("skipped: no recordings in {}", folder.display());
-        return Vec::new();
-    };
-    let mut recordings: Vec<(String, Value)> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap())
-        })
-        .collect();
-    recordings.sort_by(|a, b| a.0.cmp(&b.0));
-    recordings
-}
-
-fn root_defaults() -> RootDefaults {
-    RootDefaults {
-        fstype: String::from("ext4"),
-        label: None,
-        opts: String::from("-i 4096 -J size=64"),
-        ext4_opts: String::new(),
-    }
-}
-
-fn parse(text: &str) -> Result<Layout, Faults> {
-    let parameters =
-        LayoutParameters { file: "golden", root: &root_defaults(), sector_size: None, seed: b"seed" };
-    layout::parse(text, &parameters)
-}
 
 /// The recorded message; what follows is Python's way of writing a dictionary.
 fn message(recorded: &Value) -> Option<String> {
@@ -128,9 +82,7 @@ fn layouts_are_read_as_by_the_original() {
             assert!(faults.to_string().contains(&expected), "{name}: expected {expected}\n{faults}");
             refused += 1;
         }
-        for (_, from, to) in MENDED.iter().filter(|(recording, ..)| *recording == name) {
-            text = text.replace(from, to);
-        }
+        text = mended(&name, &text);
         if let (Some(order), Ok(layout)) = (golden["call_order"].as_array(), parse(&text)) {
             let names: Vec<&str> = layout.order.iter().map(|node| node.name.as_str()).collect();
             assert_eq!(&names, order, "{name}: call order");

@@ -3,6 +3,8 @@
 pub mod compare;
 pub mod dibw;
 pub mod golden;
+pub mod library;
 pub mod planning;
 pub mod plugin;
+pub mod recordings;
 pub mod sandbox_target;

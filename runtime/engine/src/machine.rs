@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use dibw_plan::layout::Geometry;
 use dibw_plan::plan::Confinement;
+
+pub use crate::disks::{Disks, FileSystem, Volume};
 
 /// Which of its two streams a command wrote a line to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Inside {
     pub env: BTreeMap<String, String>,
     /// What it reads.
     pub stdin: Vec<u8>,
+    /// It talks to the user: its input and outputs are ours.
+    pub interactive: bool,
     /// It is killed when it takes longer.
     pub timeout: Option<Duration>,
     /// The host's network.
@@ -70,25 +73,27 @@ pub struct Outside {
     pub confinement: Confinement,
     /// The host's network.
     pub network: bool,
+    /// It talks to the user: its input and outputs are ours.
+    pub interactive: bool,
     /// Directories it may write to.
     pub writable: Vec<PathBuf>,
     /// Directories it must see wherever they are: those of the elements, and where it starts.
     pub readable: Vec<PathBuf>,
+    /// A directory where it seems to write; what it writes waits until the build has ended well.
+    pub captured: Option<PathBuf>,
+    /// The target has `/proc`, `/dev` and `/sys`, so that `chroot` works.
+    pub furnished: bool,
 }
 
-/// A file system to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileSystem {
-    /// `ext4`, `xfs`, ...
-    pub kind: String,
-    /// Label.
-    pub label: String,
-    /// UUID, where the type has one.
-    pub uuid: Option<String>,
-    /// Options for mkfs.
-    pub options: Vec<String>,
-    /// The time to write into it, in seconds since 1970; none means now.
-    pub epoch: Option<u64>,
+/// A program of the host that does a part of the runtime's own work, as root and unconfined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostTool {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables beside the few that every tool has.
+    pub env: BTreeMap<String, String>,
+    /// It is killed when it takes longer.
+    pub timeout: Option<Duration>,
 }
 
 /// What a build can run out of.
@@ -102,8 +107,8 @@ pub enum Full {
     Memory,
 }
 
-/// What privileged work a build needs. Every method that takes something has one that gives it back.
-pub trait Machine {
+/// What privileged work a build needs, that for its disk included. Every method that takes something has one that gives it back.
+pub trait Machine: Disks {
     /// A new upper directory; later changes to the target land in it.
     ///
     /// # Errors
@@ -134,66 +139,32 @@ pub trait Machine {
     /// When it can't be started; its own status is not an error.
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending>;
 
+    /// Gives back what hooks on the host have left mounted in the target.
+    ///
+    /// # Errors
+    /// When it is busy.
+    fn drop_hook_mounts(&mut self) -> Result<()>;
+
+    /// The directory with what was written to the directory [`Outside::captured`].
+    fn captured(&self, directory: &Path) -> PathBuf;
+
+    /// Runs a program of the host for the runtime itself.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
     /// Bytes in use by the target, as file systems count them.
     ///
     /// # Errors
     /// When the tree can't be read.
     fn usage(&mut self) -> Result<u64>;
 
-    /// A sparse image file of that size. Images are known by name.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn create_image(&mut self, name: &str, bytes: u64, sector_size: u32) -> Result<()>;
-
-    /// Writes a partition table to an image.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn write_table(&mut self, image: &str, table: &Geometry) -> Result<()>;
-
-    /// A block device for a part of an image (`bytes` 0: the whole). Devices are known by name.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()>;
-
-    /// The path of an attached device.
-    ///
-    /// # Errors
-    /// When it is not attached.
-    fn device(&mut self, device: &str) -> Result<PathBuf>;
-
-    /// Makes a file system on a device.
-    ///
-    /// # Errors
-    /// When the tool fails.
-    fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()>;
-
-    /// Mounts a device's file system at a mount point of the image (`/`, `/boot`). A file system without a kernel driver gets a staging
-    /// directory instead, which [`Machine::unmount`] writes to the device.
-    ///
-    /// # Errors
-    /// When the machine refuses.
-    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()>;
-
     /// Copies the target into the mounted file systems, which are the target from then on.
     ///
     /// # Errors
     /// When a file system is full or the machine refuses.
     fn move_target_to_disk(&mut self) -> Result<()>;
-
-    /// Trims and unmounts what is mounted at a mount point of the image.
-    ///
-    /// # Errors
-    /// When it is busy.
-    fn unmount(&mut self, mount_point: &str) -> Result<()>;
-
-    /// Gives a block device back.
-    ///
-    /// # Errors
-    /// When it is busy.
-    fn detach(&mut self, device: &str) -> Result<()>;
 
     /// The image file, to read from.
     ///

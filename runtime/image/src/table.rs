@@ -4,8 +4,8 @@
 //! devices. Called by the engine on the image file, before any loop device is made.
 
 pub mod gpt;
-pub mod gpt_types;
 pub mod mbr;
+pub mod read;
 
 use std::io::{Seek, SeekFrom, Write};
 

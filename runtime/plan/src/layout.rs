@@ -5,14 +5,18 @@
 //! Format and rules: compat/CONTRACT.md 5. Called by the planner and the engine.
 
 mod assemble;
+pub mod commands;
 mod device;
 mod filesystems;
 mod flatten;
 mod geometry;
+mod gpt_types;
 mod graph;
 mod identity;
 mod images;
+mod nodes;
 mod source;
+mod state;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -23,9 +27,12 @@ pub use device::Device;
 pub use filesystems::{Filesystem, FstabEntry, Mount};
 pub use flatten::{FlatNode, Plugin, flatten};
 pub use geometry::{Extended, Geometry, Placement};
+pub use gpt_types::{TYPE_CODES, type_guid};
 pub use graph::{NodeKind, NodeRef};
 pub use identity::{derive_disk_id, derive_uuid};
 pub use images::{Image, Partition, PartitionTable, PartitionType, TableLabel};
+pub use nodes::LayoutNode;
+pub use state::{Places, State};
 pub use volumes::{LogicalVolume, Lvm, PhysicalVolume, VolumeGroup, VolumeSize, VolumeType};
 
 pub use crate::size::{SizeRules, auto_size};

@@ -1,7 +1,8 @@
 //! Owns loop devices: a window of a file (offset and size) as a block device that detaches itself.
 //! Must not know about partitions or file systems, and never scans for partitions. Called by the engine's disk steps.
 //!
-//! Every device is auto-clearing: when the last user closes it (our process dying included) the kernel detaches it.
+//! Every device is auto-clearing: when the last user closes it (our process dying included) the kernel detaches it. Only
+//! [`LoopDevice::keep`] ends that, for devices that another process will detach.
 //! Numbers and layouts: `linux/loop.h`.
 #![expect(unsafe_code, reason = "the loop driver is driven by ioctls")]
 
@@ -16,11 +17,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::busy::{Held, held_by};
 
 const CONTROL: &str = "/dev/loop-control";
 const LOOP_CLR_FD: u32 = 0x4C01;
+const LOOP_SET_STATUS64: u32 = 0x4C04;
 const LOOP_GET_STATUS64: u32 = 0x4C05;
 const LOOP_CONFIGURE: u32 = 0x4C0A;
 const LOOP_CTL_GET_FREE: u32 = 0x4C82;
@@ -71,11 +74,34 @@ struct LoopConfig {
 }
 
 /// What the kernel says a loop device shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Backing {
     device: u64,
     inode: u64,
     offset: u64,
+}
+
+/// A loop device and what it shows, to find it again after the process that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoopIdentity {
+    path: PathBuf,
+    backing: Backing,
+}
+
+impl LoopIdentity {
+    /// The device, if it still shows what it did; none when it was detached since, or its number belongs to somebody else now.
+    ///
+    /// # Errors
+    /// When the device can't be asked.
+    pub fn find(&self) -> Result<Option<LoopDevice>> {
+        if !shows(&self.path, self.backing)? {
+            return Ok(None);
+        }
+        let what = || self.path.display().to_string();
+        let device = OpenOptions::new().read(true).write(true).open(&self.path).with_context(what)?;
+        let found = status(&device).with_context(what)? == Some(self.backing);
+        Ok(found.then(|| LoopDevice { device, path: self.path.clone(), backing: self.backing }))
+    }
 }
 
 /// An attached loop device. Dropping it lets the kernel detach it once nobody else uses it; [`LoopDevice::detach`] also
@@ -135,6 +161,47 @@ impl LoopDevice {
     /// `/dev/loopN`.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How to find it again.
+    pub fn identity(&self) -> LoopIdentity {
+        LoopIdentity { path: self.path.clone(), backing: self.backing }
+    }
+
+    /// A device that [`LoopDevice::keep`] left attached, by its path; none when it shows no part of `file` any more.
+    ///
+    /// # Errors
+    /// When the device or the file can't be asked.
+    pub fn of_file(path: &Path, file: &File) -> Result<Option<LoopDevice>> {
+        let what = || path.display().to_string();
+        let device = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NXIO)) => {
+                return Ok(None);
+            }
+            device => device.with_context(what)?,
+        };
+        let meta = file.metadata().with_context(what)?;
+        let shown = status(&device).with_context(what)?;
+        let ours = |backing: &Backing| (backing.device, backing.inode) == (meta.dev(), meta.ino());
+        Ok(shown.filter(ours).map(|backing| LoopDevice { device, path: path.to_owned(), backing }))
+    }
+
+    /// Leaves the device attached when this process ends.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keep(self) -> Result<()> {
+        let what = || format!("{}: keeping it attached", self.path.display());
+        // SAFETY: all-zero bytes are a valid LoopInfo: it holds integers only.
+        let mut info: LoopInfo = unsafe { zeroed() };
+        // SAFETY: `info` is a whole, writable `struct loop_info64` that outlives the call.
+        unsafe { ioctl(self.device.as_fd(), LOOP_GET_STATUS64, &raw mut info as usize) }
+            .with_context(what)?;
+        info.flags &= !LO_FLAGS_AUTOCLEAR;
+        // SAFETY: `info` is a whole `struct loop_info64` that outlives the call.
+        unsafe { ioctl(self.device.as_fd(), LOOP_SET_STATUS64, &raw const info as usize) }
+            .map(drop)
+            .with_context(what)
     }
 
     /// Writes what is cached, detaches the device, and returns once it really is free.

@@ -24,10 +24,18 @@ const UNMOUNT_WAIT: Duration = Duration::from_secs(5);
 /// `FITRIM`, `_IOWR('X', 121, struct fstrim_range)` of `linux/fs.h`.
 const FITRIM: u32 = 0xC018_5879;
 
-/// A mount that is ours. Call [`Mount::unmount`]; dropping it only tries once.
+/// A mount that is ours. Call [`Mount::unmount`]; dropping it only tries once, and one that was found ([`Mount::at`]) is left alone.
 #[derive(Debug)]
 pub struct Mount {
     dir: Option<PathBuf>,
+    origin: Origin,
+}
+
+/// Whose process mounted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Made,
+    Found,
 }
 
 impl Mount {
@@ -42,7 +50,7 @@ impl Mount {
         let data = CString::new(data).with_context(what)?;
         tracing::debug!(device = %device.display(), dir = %dir.display(), fstype, options, "mount");
         match rustix::mount::mount(device, dir, fstype, flags, &*data) {
-            Ok(()) => Ok(Mount { dir: Some(dir.to_owned()) }),
+            Ok(()) => Ok(Mount::made(dir)),
             Err(Errno::NODEV) => bail!("{}: this kernel has no {fstype}", what()),
             Err(errno) => Err(errno).with_context(what),
         }
@@ -56,7 +64,7 @@ impl Mount {
         let what = || format!("binding {} on {}", from.display(), dir.display());
         tracing::debug!(from = %from.display(), dir = %dir.display(), ?access, "bind");
         rustix::mount::mount_bind(from, dir).with_context(what)?;
-        let mount = Mount { dir: Some(dir.to_owned()) };
+        let mount = Mount::made(dir);
         if access == Access::ReadOnly {
             rustix::mount::mount_remount(dir, MountFlags::BIND | MountFlags::RDONLY, "")
                 .with_context(what)?;
@@ -67,6 +75,25 @@ impl Mount {
     /// Where it is mounted.
     pub fn dir(&self) -> &Path {
         self.dir.as_deref().expect("only unmount() and drop() take it")
+    }
+
+    /// One that [`Mount::keep`] left at `dir`; none when nothing is mounted there.
+    ///
+    /// # Errors
+    /// When the mount table cannot be read.
+    pub fn at(dir: &Path) -> Result<Option<Mount>> {
+        let Ok(dir) = dir.canonicalize() else { return Ok(None) };
+        let is_mounted = mounted_below(&dir)?.contains(&dir);
+        Ok(is_mounted.then_some(Mount { dir: Some(dir), origin: Origin::Found }))
+    }
+
+    fn made(dir: &Path) -> Mount {
+        Mount { dir: Some(dir.to_owned()), origin: Origin::Made }
+    }
+
+    /// Leaves it mounted when this process ends.
+    pub fn keep(mut self) {
+        self.dir = None;
     }
 
     /// Unmounts it, see [`unmount`].
@@ -80,7 +107,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let Some(dir) = self.dir.take() else { return };
+        let Some(dir) = self.dir.take().filter(|_| self.origin == Origin::Made) else { return };
         if let Err(errno) = rustix::mount::unmount(&dir, UnmountFlags::NOFOLLOW) {
             tracing::warn!(dir = %dir.display(), "left mounted: {errno}");
         }

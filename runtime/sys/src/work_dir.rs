@@ -17,6 +17,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::TEMPORARY_PREFIX;
+use crate::loops::{LoopDevice, LoopIdentity};
+use crate::lvm;
 use crate::mounts::{self, Mount};
 use crate::tree_walk::remove_tree;
 
@@ -36,8 +38,13 @@ pub enum Outlives {
     Mount(PathBuf),
     /// A loop device; it detaches itself, the entry is for people.
     Loop(PathBuf),
-    /// An LVM volume group that was activated.
-    VolumeGroup(String),
+    /// An LVM volume group and the loop devices below it, which it keeps attached while it is active.
+    VolumeGroup {
+        /// Its name.
+        name: String,
+        /// Its devices.
+        devices: Vec<LoopIdentity>,
+    },
     /// An output under its hidden temporary name.
     File(PathBuf),
 }
@@ -198,7 +205,7 @@ pub fn clean_dead(base: &Path) -> Result<Vec<Cleaned>> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| base.display().to_string())?;
-        if entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+        if is_ours(entry.file_name().as_bytes()) {
             paths.push(entry.path());
         }
     }
@@ -225,8 +232,15 @@ pub fn clean_dead(base: &Path) -> Result<Vec<Cleaned>> {
     Ok(cleaned)
 }
 
+/// `dibw-<pid>-<number>`: the base may be a directory that others use too.
+fn is_ours(name: &[u8]) -> bool {
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let Some(id) = name.strip_prefix(PREFIX.as_bytes()) else { return false };
+    let mut parts = id.splitn(2, |byte| *byte == b'-');
+    parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number)
+}
+
 fn clean_one(path: &Path, done: &mut Vec<String>) -> Result<()> {
-    let mut groups = Vec::new();
     // Killed before the first journal, a build has made nothing yet; a damaged one tells nothing.
     let journal: Journal = match std::fs::read(path.join(JOURNAL)) {
         Ok(text) => {
@@ -250,14 +264,28 @@ fn clean_one(path: &Path, done: &mut Vec<String>) -> Result<()> {
                 }
             }
             Outlives::Mount(_) | Outlives::File(_) | Outlives::Loop(_) => {}
-            Outlives::VolumeGroup(name) => groups.push(name.clone()),
+            Outlives::VolumeGroup { name, devices } => take_down(name, devices, done)?,
         }
-    }
-    if !groups.is_empty() {
-        bail!("volume groups may still be active: {} (vgchange -an deactivates them)", groups.join(" "));
     }
     remove_work(path)?;
     done.push(format!("removed {}", path.display()));
+    Ok(())
+}
+
+/// Deactivates a volume group that holds loop devices of ours, and detaches them. Devices that show something else by now, or nothing,
+/// are not ours any more.
+fn take_down(group: &str, devices: &[LoopIdentity], done: &mut Vec<String>) -> Result<()> {
+    let found: Vec<Option<LoopDevice>> = devices.iter().map(LoopIdentity::find).collect::<Result<_>>()?;
+    let found: Vec<LoopDevice> = found.into_iter().flatten().collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<PathBuf> = found.iter().map(|device| device.path().to_owned()).collect();
+    lvm::deactivate_group(group, &paths).with_context(|| format!("volume group {group} of a dead build"))?;
+    for device in found {
+        device.detach()?;
+    }
+    done.push(format!("deactivated volume group {group}"));
     Ok(())
 }
 

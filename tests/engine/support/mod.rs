@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use dibw_engine::machine::{Ending, FileSystem, Inside, Machine, OnBytes, OnLine, Outside, Stream};
-use dibw_engine::{Artifacts, Event, Events, Failure, Paths, run};
-use dibw_plan::layout::Geometry;
+use dibw_engine::disks::{Disks, FileSystem, Volume};
+use dibw_engine::machine::{Ending, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use dibw_engine::{Artifacts, Caller, Event, Events, Failure, Paths, run};
+use dibw_plan::layout::{Geometry, Lvm};
 use dibw_plan::{Plan, Request};
 use dibw_policy::Policy;
 
@@ -90,6 +91,13 @@ impl Double {
     }
 }
 
+/// What environment.d comes to: printf 'DISTRO_NAME=debian\\0' | base64
+const ENVIRONMENT: &str = "RElTVFJPX05BTUU9ZGViaWFuAA==";
+
+fn is_environment(argv: &[String]) -> bool {
+    argv.iter().any(|word| word.as_str() == "environment.d")
+}
+
 impl Machine for Double {
     fn begin_layer(&mut self, name: &str) -> Result<()> {
         self.call(format!("layer {name}"))
@@ -101,6 +109,11 @@ impl Machine for Double {
     }
 
     fn inside(&mut self, command: &Inside, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        if is_environment(&command.argv) {
+            self.call("inside environment.d")?;
+            on_line(Stream::Stdout, ENVIRONMENT);
+            return Ok(Ending::Exited(0));
+        }
         self.call(format!("inside {}", command.argv.join(" ")))?;
         Ok(self.ends(&command.argv, &mut |line| on_line(Stream::Stderr, line)))
     }
@@ -111,8 +124,26 @@ impl Machine for Double {
     }
 
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        if is_environment(&command.argv) {
+            self.call("outside environment.d")?;
+            on_line(Stream::Stdout, ENVIRONMENT);
+            return Ok(Ending::Exited(0));
+        }
         self.call(format!("outside {}", command.argv.join(" ")))?;
         Ok(self.ends(&command.argv, &mut |line| on_line(Stream::Stderr, line)))
+    }
+
+    fn drop_hook_mounts(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn captured(&self, _: &Path) -> PathBuf {
+        self.work_dir.join("beside")
+    }
+
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        self.call(format!("tool {}", tool.argv.join(" ")))?;
+        Ok(self.ends(&tool.argv, &mut |line| on_line(Stream::Stderr, line)))
     }
 
     fn usage(&mut self) -> Result<u64> {
@@ -120,6 +151,33 @@ impl Machine for Double {
         Ok(1 << 20)
     }
 
+    fn move_target_to_disk(&mut self) -> Result<()> {
+        self.call("move target")
+    }
+
+    fn image(&mut self, name: &str) -> Result<File> {
+        self.call(format!("open {name}"))?;
+        Ok(File::open(self.work_dir.join(name))?)
+    }
+
+    fn release(&mut self) -> Vec<anyhow::Error> {
+        self.releases += 1;
+        while let Some(last) = self.held.pop() {
+            self.given_back.push(last);
+        }
+        self.complains.then(|| anyhow::anyhow!("busy")).into_iter().collect()
+    }
+
+    fn work_dir(&self) -> &Path {
+        &self.work_dir
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt_after.is_some_and(|after| self.calls.len() > after)
+    }
+}
+
+impl Disks for Double {
     fn create_image(&mut self, name: &str, bytes: u64, _: u32) -> Result<()> {
         self.call(format!("image {name}"))?;
         File::create(self.work_dir.join(name))?.set_len(bytes)?;
@@ -142,6 +200,20 @@ impl Machine for Double {
         Ok(Path::new("/dev").join(device))
     }
 
+    fn make_volume(&mut self, volume: Volume<'_>) -> Result<()> {
+        self.call(format!("make volume {}", volume.name()))?;
+        self.take(format!("volume {}", volume.name()));
+        Ok(())
+    }
+
+    fn take_down(&mut self, lvm: &Lvm) -> Result<()> {
+        self.call(format!("take down {}", lvm.name))?;
+        while let Some(volume) = self.held.iter().rfind(|held| held.starts_with("volume ")).cloned() {
+            self.give_back(&volume);
+        }
+        Ok(())
+    }
+
     fn make_file_system(&mut self, device: &str, file_system: &FileSystem) -> Result<()> {
         self.call(format!("mkfs {} on {device}", file_system.kind))
     }
@@ -150,10 +222,6 @@ impl Machine for Double {
         self.call(format!("mount {device} at {mount_point}"))?;
         self.take(format!("mount {mount_point}"));
         Ok(())
-    }
-
-    fn move_target_to_disk(&mut self) -> Result<()> {
-        self.call("move target")
     }
 
     fn unmount(&mut self, mount_point: &str) -> Result<()> {
@@ -166,27 +234,6 @@ impl Machine for Double {
         self.call(format!("detach {device}"))?;
         self.give_back(&format!("device {device}"));
         Ok(())
-    }
-
-    fn image(&mut self, name: &str) -> Result<File> {
-        self.call(format!("open {name}"))?;
-        Ok(File::open(self.work_dir.join(name))?)
-    }
-
-    fn release(&mut self) -> Vec<anyhow::Error> {
-        self.releases += 1;
-        while let Some(last) = self.held.pop() {
-            self.given_back.push(last);
-        }
-        self.complains.then(|| anyhow::anyhow!("busy")).into_iter().collect()
-    }
-
-    fn work_dir(&self) -> &Path {
-        &self.work_dir
-    }
-
-    fn interrupted(&self) -> bool {
-        self.interrupt_after.is_some_and(|after| self.calls.len() > after)
     }
 }
 
@@ -218,7 +265,8 @@ pub struct Fixture {
     plan: Plan,
 }
 
-const LAYOUT: &str = "\
+/// Two partitions.
+pub const PARTITIONS: &str = "\
 - local_loop: {name: image0}
 - partitioning:
     base: image0
@@ -228,15 +276,34 @@ const LAYOUT: &str = "\
       - {name: root, type: '8300', size: 100%, mkfs: {mount: {mount_point: /}}}
 ";
 
+/// A volume group over two partitions, with a thin pool.
+pub const VOLUMES: &str = "\
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: gpt
+    partitions: [{name: a, size: 100MiB, type: 8E00}, {name: b, size: 100MiB, type: 8E00}]
+- lvm:
+    name: lvm
+    pvs: [{name: pa, base: a, options: ['--force']}, {name: pb, base: b}]
+    vgs: [{name: vg, base: [pa, pb]}]
+    lvs:
+      - {name: pool, base: vg, size: 120MiB, type: thin-pool}
+      - {name: root, base: vg, size: 100MiB, type: thin, thin-pool: pool}
+      - {name: var, base: vg, extents: 50%FREE}
+- mkfs: {name: fs_root, base: root, type: ext2, mount: {mount_point: /}}
+- mkfs: {name: fs_var, base: var, type: ext2, mount: {mount_point: /var}}
+";
+
 impl Fixture {
-    /// With `guest` as the component at 20.
-    pub fn new(guest: &[u8]) -> Self {
+    /// With `guest` as the component at 20, on a disk of that layout.
+    pub fn new(guest: &[u8], layout: &str) -> Self {
         let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
         let at = |path: &str| scratch.path().join(path);
         for (path, text) in [
             ("e/os/element-provides", "operating-system\n"),
             ("e/os/root.d/10-os", "#!/bin/bash\n"),
-            ("e/os/block-device-default.yaml", LAYOUT),
+            ("e/os/block-device-default.yaml", layout),
             ("e/shell/extra-data.d/10-extra", "#!/bin/bash\n"),
             ("e/shell/install.d/10-first", "#!/bin/bash\n"),
             ("e/shell/install.d/30-third", "#!/bin/bash\n"),
@@ -266,10 +333,20 @@ impl Fixture {
         Self { scratch, plan }
     }
 
+    /// The directory of the artifacts, which is empty when a build is prepared.
+    pub fn out(&self) -> PathBuf {
+        self.scratch.path().join("out")
+    }
+
+    /// Changes the plan of the builds that follow.
+    pub fn change(&mut self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan);
+    }
+
     /// Builds on a new double that `prepare` has set up.
     pub fn build(&self, prepare: impl FnOnce(&mut Double)) -> Built {
         let work = tempfile::tempdir_in(self.scratch.path()).unwrap();
-        let out = self.scratch.path().join("out");
+        let out = self.out();
         fs::remove_dir_all(&out).unwrap();
         fs::create_dir(&out).unwrap();
         let mut double = Double::new(work.path().to_path_buf());
@@ -277,8 +354,15 @@ impl Fixture {
         let machine = Rc::new(RefCell::new(double));
         let heard = Rc::new(Heard::default());
         let cache = self.scratch.path().join("cache");
-        let paths = Paths { work_base: work.path().to_path_buf(), cache, tmpfs: false };
-        let outcome = run::build_on(&self.plan, &paths, machine.clone(), heard.clone());
+        let paths = Paths {
+            work_base: work.path().to_path_buf(),
+            cache,
+            tmpfs: false,
+            least_memory: None,
+            image_cache: None,
+            lockfiles: None,
+        };
+        let outcome = run::build_on(&self.plan, &paths, &Caller::default(), machine.clone(), heard.clone());
         let files = fs::read_dir(&out)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());

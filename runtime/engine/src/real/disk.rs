@@ -1,25 +1,54 @@
-//! The disk of a real machine: image files, loop devices, mounts. Held in the order they were taken, given back in reverse.
+//! The disk of a real machine: image files, loop devices, volumes, mounts. Held in the order they were taken, given back in reverse.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use dibw_image::table::{gpt, mbr};
-use dibw_plan::layout::{Geometry, PartitionType, Placement, TableLabel};
-use dibw_sys::loops::{Access, LoopDevice};
+use dibw_plan::layout::commands::{self, Command};
+use dibw_plan::layout::{Device, Geometry, Layout, LogicalVolume, Lvm, Places, State, VolumeGroup};
+use dibw_sys::loops::{Access, LoopDevice, LoopIdentity};
+use dibw_sys::lvm;
 use dibw_sys::mkfs::{Format, FsKind, mkfs};
 use dibw_sys::mounts::{self, Mount};
 use dibw_sys::vfat;
-use uuid::Uuid;
 
-use crate::machine::FileSystem;
+use crate::disks::{Disks, FileSystem, Volume};
+use crate::tables;
+
+/// Where a disk has its files.
+#[derive(Debug, Clone, Default)]
+pub struct DiskPlaces {
+    /// Directory of image files.
+    pub images: PathBuf,
+    /// Directories of single images that are elsewhere.
+    pub elsewhere: BTreeMap<String, PathBuf>,
+    /// Where the file systems are mounted.
+    pub root: PathBuf,
+    /// Directory of the files of vfat file systems, until they are written.
+    pub staging: PathBuf,
+}
 
 /// Everything of the disk that is held.
 #[derive(Default)]
-pub(super) struct Disk {
+pub struct Disk {
+    places: DiskPlaces,
     images: Vec<(String, File)>,
+    /// Image files made by us, thrown away when the disk is given up.
+    files: Vec<PathBuf>,
     devices: Vec<(String, LoopDevice)>,
+    /// Devices with physical volumes: all that LVM may look at.
+    physical: Vec<PathBuf>,
+    volumes: Vec<Made>,
     mounted: Vec<Mounted>,
+    /// Where the root file system is mounted, if the directory is ours.
+    made_root: Option<PathBuf>,
+}
+
+/// A part of LVM's that exists.
+enum Made {
+    Group(String),
+    Logical(Device),
 }
 
 /// A file system at its mount point.
@@ -31,14 +60,116 @@ struct Mounted {
 }
 
 impl Disk {
-    pub(super) fn create_image(&mut self, directory: &Path, name: &str, bytes: u64) -> Result<()> {
-        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        let path = directory.join(format!("{name}.raw"));
-        let context = || format!("image file {} of {bytes} bytes", path.display());
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).open(&path).with_context(context)?;
-        file.set_len(bytes).with_context(context)?;
-        self.images.push((name.to_owned(), file));
+    /// Nothing yet.
+    pub fn new(places: DiskPlaces) -> Self {
+        Self { places, ..Self::default() }
+    }
+
+    /// What an earlier process made and kept, as far as it is still there.
+    ///
+    /// # Errors
+    /// When it can't be found out what is there.
+    pub fn found(places: DiskPlaces, layout: &Layout, state: &State) -> Result<Self> {
+        let mut disk = Self::new(places);
+        for image in &layout.images {
+            let Some(path) = state.image(&image.name) else { continue };
+            let file = match OpenOptions::new().read(true).write(true).open(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.with_context(|| path.to_owned())?,
+            };
+            disk.files.push(path.into());
+            let partitions = image.table.iter().flat_map(|table| &table.partitions);
+            for name in [&image.name].into_iter().chain(partitions.map(|partition| &partition.name)) {
+                let Some(device) = state.device(name) else { continue };
+                let device = LoopDevice::of_file(Path::new(device), &file)?;
+                disk.devices.extend(device.map(|device| (name.clone(), device)));
+            }
+            disk.images.push((image.name.clone(), file));
+        }
+        disk.find_volumes(layout, state);
+        for mount in &layout.mounts {
+            let Some(path) = state.mounted_at(&mount.mount_point) else { continue };
+            let Some(found) = Mount::at(Path::new(path))? else { continue };
+            let made = layout.filesystems.iter().find(|made| made.name == mount.filesystem);
+            let made = made.with_context(|| format!("mount {} has no file system", mount.name))?;
+            let staging = match made.fstype.parse()? {
+                FsKind::Vfat => Some((disk.staging_of(made.device.name()), made.device.name().to_owned())),
+                _ => None,
+            };
+            disk.mounted.push(Mounted { mount_point: mount.mount_point.clone(), mount: found, staging });
+        }
+        Ok(disk)
+    }
+
+    fn find_volumes(&mut self, layout: &Layout, state: &State) {
+        for lvm in &layout.lvm {
+            for group in lvm.groups.iter().filter(|group| state.has_group(&group.name)) {
+                let names = group.devices(lvm).into_iter().map(Device::name);
+                let paths: Vec<PathBuf> =
+                    names.filter_map(|name| self.loop_path(name).ok().map(Path::to_owned)).collect();
+                if !paths.is_empty() {
+                    self.physical.extend(paths);
+                    self.volumes.push(Made::Group(group.name.clone()));
+                }
+            }
+            for LogicalVolume { group, name, .. } in &lvm.logical {
+                if state.device(name).is_some() && !self.volumes.is_empty() {
+                    let device = Device::LogicalVolume { group: group.clone(), volume: name.clone() };
+                    self.volumes.push(Made::Logical(device));
+                }
+            }
+        }
+    }
+
+    /// Nothing is held but image files.
+    pub fn is_idle(&self) -> bool {
+        self.devices.is_empty() && self.mounted.is_empty()
+    }
+
+    /// Lets everything be there when this process has ended.
+    ///
+    /// # Errors
+    /// When a block device can't be kept.
+    pub fn keep(self) -> Result<()> {
+        for (_, device) in self.devices {
+            device.keep()?;
+        }
+        for mounted in self.mounted {
+            mounted.mount.keep();
+        }
+        Ok(())
+    }
+
+    /// Unmounts and detaches everything that is held; what is left are the image files.
+    ///
+    /// # Errors
+    /// The first thing that is busy; what is not given back yet stays held.
+    pub fn take_apart(&mut self, layout: &Layout) -> Result<()> {
+        while let Some(last) = self.mounted.last() {
+            let mount_point = last.mount_point.clone();
+            self.unmount(&mount_point)?;
+        }
+        if !self.volumes.is_empty() {
+            layout.lvm.iter().rev().try_for_each(|lvm| self.take_down(lvm))?;
+        }
+        while let Some((_, last)) = self.devices.pop() {
+            last.detach()?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the image files that were made.
+    ///
+    /// # Errors
+    /// When one can't be deleted.
+    pub fn delete_images(&mut self) -> Result<()> {
+        self.images.clear();
+        for file in self.files.drain(..) {
+            fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+        if let Some(root) = self.made_root.take().filter(|root| root.exists()) {
+            fs::remove_dir(&root).with_context(|| format!("removing {}", root.display()))?;
+        }
         Ok(())
     }
 
@@ -47,37 +178,25 @@ impl Disk {
         found.map(|(_, file)| file).with_context(|| format!("there is no image {name}"))
     }
 
-    pub(super) fn write_table(&self, image: &str, geometry: &Geometry) -> Result<()> {
-        let mut file = self.image(image)?;
-        match &geometry.label {
-            TableLabel::Mbr { disk_id } => mbr::write(&mut file, &mbr_table(geometry, *disk_id)?),
-            TableLabel::Gpt { disk_guid } => gpt::write(&mut file, &gpt_table(geometry, disk_guid)?),
-        }
-        .with_context(|| format!("partition table of image {image}"))
-    }
-
-    pub(super) fn attach(
-        &mut self,
-        device: &str,
-        image: &str,
-        offset: u64,
-        bytes: u64,
-        sector_size: u32,
-    ) -> Result<()> {
-        let attached = LoopDevice::attach(self.image(image)?, offset, bytes, sector_size, Access::ReadWrite)
-            .with_context(|| format!("block device for {device}"))?;
-        self.devices.push((device.to_owned(), attached));
-        Ok(())
-    }
-
-    pub(super) fn device(&self, name: &str) -> Result<&Path> {
+    fn loop_path(&self, name: &str) -> Result<&Path> {
         let found = self.devices.iter().find(|(known, _)| known == name);
         found.map(|(_, device)| device.path()).with_context(|| format!("{name} is not attached"))
     }
 
     /// Paths of all devices.
-    pub(super) fn devices(&self) -> impl Iterator<Item = &Path> {
-        self.devices.iter().map(|(_, device)| device.path())
+    pub(super) fn devices(&self) -> Vec<PathBuf> {
+        let volumes = self.volumes.iter().filter_map(|made| match made {
+            Made::Logical(device) => mapper_path(device),
+            Made::Group(_) => None,
+        });
+        self.devices.iter().map(|(_, device)| device.path().to_path_buf()).chain(volumes).collect()
+    }
+
+    /// The loop devices below a volume group.
+    pub(super) fn below(&self, group: &VolumeGroup, lvm: &Lvm) -> Vec<LoopIdentity> {
+        let names: Vec<&str> = group.devices(lvm).into_iter().map(Device::name).collect();
+        let devices = self.devices.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        devices.map(|(_, device)| device.identity()).collect()
     }
 
     /// Where file systems of the image are mounted; staging directories are none.
@@ -85,7 +204,127 @@ impl Disk {
         self.mounted.iter().filter(|mounted| mounted.staging.is_none()).map(|mounted| mounted.mount.dir())
     }
 
-    pub(super) fn make_file_system(&self, device: &str, wanted: &FileSystem) -> Result<()> {
+    fn staging_of(&self, device: &str) -> PathBuf {
+        self.places.staging.join(device)
+    }
+
+    fn run_lvm(&self, command: &Command) -> Result<()> {
+        lvm::run(command, &self.physical)
+    }
+
+    /// Gives everything back, the last taken first; goes on after errors.
+    pub fn release(&mut self) -> Vec<anyhow::Error> {
+        let mut errors = Vec::new();
+        while let Some(mounted) = self.mounted.pop() {
+            errors.extend(mounted.mount.unmount().err());
+        }
+        while let Some(made) = self.volumes.pop() {
+            let undo = match &made {
+                Made::Group(name) => vec![commands::remove_group(name)],
+                Made::Logical(Device::LogicalVolume { group, volume }) => {
+                    commands::remove_volume(group, volume)
+                }
+                Made::Logical(_) => Vec::new(),
+            };
+            errors.extend(undo.iter().filter_map(|command| self.run_lvm(command).err()));
+        }
+        while let Some((_, device)) = self.devices.pop() {
+            errors.extend(device.detach().err());
+        }
+        self.images.clear();
+        errors
+    }
+}
+
+/// The path of a logical volume: /dev/GROUP/VOLUME is a link to it that only udev makes for sure.
+fn mapper_path(device: &Device) -> Option<PathBuf> {
+    device.mapper_name().map(|name| Path::new("/dev/mapper").join(name))
+}
+
+impl Places for Disk {
+    fn device(&self, device: &Device) -> String {
+        let attached = || self.loop_path(device.name()).ok().map(Path::to_path_buf);
+        let path = mapper_path(device).or_else(attached);
+        path.map_or_else(|| device.name().to_owned(), |path| path.display().to_string())
+    }
+
+    fn file(&self, image: &str) -> String {
+        let directory = self.places.elsewhere.get(image).unwrap_or(&self.places.images);
+        directory.join(format!("{image}.raw")).display().to_string()
+    }
+
+    fn mounted_at(&self, mount_point: &str) -> String {
+        format!("{}{mount_point}", self.places.root.display())
+    }
+}
+
+impl Disks for Disk {
+    fn create_image(&mut self, name: &str, bytes: u64, _sector_size: u32) -> Result<()> {
+        let path = PathBuf::from(self.file(name));
+        let directory = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        let context = || format!("image file {} of {bytes} bytes", path.display());
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).open(&path).with_context(context)?;
+        self.files.push(path.clone());
+        file.set_len(bytes).with_context(context)?;
+        self.images.push((name.to_owned(), file));
+        Ok(())
+    }
+
+    fn write_table(&mut self, image: &str, geometry: &Geometry) -> Result<()> {
+        let mut file = self.image(image)?;
+        tables::write(&mut file, geometry).with_context(|| format!("partition table of image {image}"))
+    }
+
+    fn attach(&mut self, device: &str, image: &str, offset: u64, bytes: u64, sector_size: u32) -> Result<()> {
+        let attached = LoopDevice::attach(self.image(image)?, offset, bytes, sector_size, Access::ReadWrite)
+            .with_context(|| format!("block device for {device}"))?;
+        self.devices.push((device.to_owned(), attached));
+        Ok(())
+    }
+
+    fn device(&mut self, name: &str) -> Result<PathBuf> {
+        let of_volume = self.volumes.iter().find_map(|made| match made {
+            Made::Logical(device) if device.name() == name => mapper_path(device),
+            Made::Logical(_) | Made::Group(_) => None,
+        });
+        of_volume.map_or_else(|| self.loop_path(name).map(Path::to_path_buf), Ok)
+    }
+
+    fn make_volume(&mut self, volume: Volume<'_>) -> Result<()> {
+        match volume {
+            Volume::Physical(volume) => {
+                self.physical.push(self.loop_path(volume.device.name())?.to_path_buf());
+                self.run_lvm(&commands::pvcreate(volume, self))
+            }
+            Volume::Group(group, lvm) => {
+                self.run_lvm(&commands::vgcreate(group, lvm, self))?;
+                self.volumes.push(Made::Group(group.name.clone()));
+                Ok(())
+            }
+            Volume::Logical(volume) => {
+                self.run_lvm(&commands::lvcreate(volume))?;
+                let (group, volume) = (volume.group.clone(), volume.name.clone());
+                self.volumes.push(Made::Logical(Device::LogicalVolume { group, volume }));
+                Ok(())
+            }
+        }
+        .with_context(|| format!("volume {}", volume.name()))
+    }
+
+    fn take_down(&mut self, lvm: &Lvm) -> Result<()> {
+        commands::deactivate(lvm).iter().try_for_each(|command| self.run_lvm(command))?;
+        let ours = |name: &str| lvm.groups.iter().any(|group| group.name == name);
+        self.volumes.retain(|made| match made {
+            Made::Group(name) => !ours(name),
+            Made::Logical(Device::LogicalVolume { group, .. }) => !ours(group),
+            Made::Logical(_) => false,
+        });
+        Ok(())
+    }
+
+    fn make_file_system(&mut self, device: &str, wanted: &FileSystem) -> Result<()> {
         let kind: FsKind = wanted.kind.parse()?;
         let format = Format {
             kind,
@@ -94,23 +333,19 @@ impl Disk {
             options: &wanted.options,
             epoch: wanted.epoch,
         };
-        mkfs(self.device(device)?, &format).with_context(|| format!("{} on {device}", wanted.kind))
+        mkfs(&Disks::device(self, device)?, &format).with_context(|| format!("{} on {device}", wanted.kind))
     }
 
-    /// Mounts at `mount_point` below `root`; vfat gets a directory of `staging_base` there instead.
-    pub(super) fn mount(
-        &mut self,
-        root: &Path,
-        staging_base: &Path,
-        device: &str,
-        kind: &str,
-        mount_point: &str,
-    ) -> Result<()> {
-        let at = root.join(mount_point.trim_start_matches('/'));
+    /// vfat gets a directory of its own there instead.
+    fn mount(&mut self, device: &str, kind: &str, mount_point: &str) -> Result<()> {
+        let at = self.places.root.join(mount_point.trim_start_matches('/'));
+        if mount_point == "/" && !at.exists() {
+            self.made_root = Some(at.clone());
+        }
         fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
-        let path = self.device(device)?.to_path_buf();
+        let path = Disks::device(self, device)?;
         let (mount, staging) = if matches!(kind.parse()?, FsKind::Vfat) {
-            let staging = staging_base.join(device);
+            let staging = self.staging_of(device);
             fs::create_dir_all(&staging).with_context(|| format!("making {}", staging.display()))?;
             let mount = Mount::bind(&staging, &at, Access::ReadWrite)?;
             (mount, Some((staging, device.to_owned())))
@@ -121,7 +356,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn unmount(&mut self, mount_point: &str) -> Result<()> {
+    fn unmount(&mut self, mount_point: &str) -> Result<()> {
         let index = self.mounted.iter().position(|mounted| mounted.mount_point == mount_point);
         let Some(index) = index else { bail!("nothing is mounted at {mount_point}") };
         let Mounted { mount, staging, .. } = self.mounted.remove(index);
@@ -131,84 +366,16 @@ impl Disk {
         }
         mount.unmount()?;
         match staging {
-            Some((staging, device)) => vfat::fill(self.device(&device)?, &staging)
+            Some((staging, device)) => vfat::fill(&Disks::device(self, &device)?, &staging)
                 .with_context(|| format!("filling the vfat of {mount_point}")),
             None => Ok(()),
         }
     }
 
-    pub(super) fn detach(&mut self, device: &str) -> Result<()> {
+    fn detach(&mut self, device: &str) -> Result<()> {
         let index = self.devices.iter().position(|(known, _)| known == device);
         let Some(index) = index else { bail!("{device} is not attached") };
         let (_, device) = self.devices.remove(index);
         device.detach()
     }
-
-    /// Gives everything back, the last taken first; goes on after errors.
-    pub(super) fn release(&mut self) -> Vec<anyhow::Error> {
-        let mut errors = Vec::new();
-        while let Some(mounted) = self.mounted.pop() {
-            errors.extend(mounted.mount.unmount().err());
-        }
-        while let Some((_, device)) = self.devices.pop() {
-            errors.extend(device.detach().err());
-        }
-        self.images.clear();
-        errors
-    }
-}
-
-fn mbr_table(geometry: &Geometry, disk_id: u32) -> Result<mbr::MbrTable> {
-    let sectors = |bytes: u64| bytes / u64::from(geometry.sector_size);
-    let kind = |partition: &Placement| match &partition.kind {
-        PartitionType::Mbr(kind) => Ok(*kind),
-        PartitionType::Gpt(code) => bail!("partition {} has the GPT type {code} in an MBR", partition.name),
-    };
-    let mut primaries = Vec::new();
-    let mut logicals = Vec::new();
-    for partition in &geometry.partitions {
-        let (kind, bootable) = (kind(partition)?, partition.bootable);
-        let (start, length) = (sectors(partition.start), sectors(partition.length));
-        match partition.ebr {
-            None => primaries.push(mbr::MbrPartition { bootable, kind, start, sectors: length }),
-            Some(ebr) => {
-                let ebr_start = sectors(ebr);
-                logicals.push(mbr::Logical { ebr_start, start, sectors: length, kind, bootable });
-            }
-        }
-    }
-    let extended = geometry.extended.map(|extended| mbr::Extended {
-        start: sectors(extended.start),
-        sectors: sectors(extended.length),
-        logicals,
-    });
-    let disk_sectors = sectors(geometry.image_size);
-    Ok(mbr::MbrTable { disk_id, sector_size: geometry.sector_size, disk_sectors, primaries, extended })
-}
-
-fn gpt_table(geometry: &Geometry, disk_guid: &str) -> Result<gpt::GptTable> {
-    let sectors = |bytes: u64| bytes / u64::from(geometry.sector_size);
-    let guid = |text: &str| Uuid::parse_str(text).with_context(|| format!("{text} is not a GUID"));
-    let partition = |placed: &Placement| {
-        let PartitionType::Gpt(code) = &placed.kind else {
-            bail!("partition {} has an MBR type in a GPT", placed.name);
-        };
-        let type_guid = gpt::type_guid(code).with_context(|| format!("unknown partition type {code}"))?;
-        let own = placed.guid.as_deref().with_context(|| format!("partition {} has no GUID", placed.name))?;
-        Ok(gpt::GptPartition {
-            number: placed.number,
-            type_guid,
-            guid: guid(own)?,
-            name: placed.name.clone(),
-            first_lba: sectors(placed.start),
-            last_lba: sectors(placed.start + placed.length) - 1,
-            attributes: 0,
-        })
-    };
-    Ok(gpt::GptTable {
-        disk_guid: guid(disk_guid)?,
-        sector_size: geometry.sector_size,
-        disk_sectors: sectors(geometry.image_size),
-        partitions: geometry.partitions.iter().map(partition).collect::<Result<_>>()?,
-    })
 }

@@ -10,7 +10,6 @@ use std::io::{Seek, Write};
 use anyhow::{Result, bail};
 use uuid::Uuid;
 
-pub use super::gpt_types::type_guid;
 use super::{Area, check_areas, check_sector_size, mbr, write_at};
 
 /// Entries in the array; the specification asks for 16 KiB at least, and all tools write exactly that.
@@ -43,7 +42,7 @@ pub struct GptTable {
 pub struct GptPartition {
     /// Its number, 1 to 128.
     pub number: u32,
-    /// What it is for; see [`type_guid`].
+    /// What it is for; which one is the caller's knowledge.
     pub type_guid: Uuid,
     /// Its own GUID, which Linux shows as PARTUUID.
     pub guid: Uuid,
@@ -191,12 +190,14 @@ fn protective_mbr(last: u64) -> [u8; 72] {
 mod tests {
     use std::io::Cursor;
 
+    use uuid::uuid;
+
     use super::*;
 
     fn partition(number: u32, first_lba: u64, last_lba: u64) -> GptPartition {
         GptPartition {
             number,
-            type_guid: type_guid("8300").expect("known"),
+            type_guid: uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4"),
             guid: Uuid::from_u128(u128::from(number)),
             name: format!("p{number}"),
             first_lba,

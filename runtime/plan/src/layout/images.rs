@@ -5,7 +5,8 @@ use dibw_policy::yaml::Node;
 use serde::{Deserialize, Serialize};
 
 use super::flatten::FlatNode;
-use super::identity::{derive_disk_id, derive_uuid, is_uuid};
+use super::gpt_types::type_guid;
+use super::identity::{derive_disk_id, derive_uuid};
 use super::source::{Fields, Source};
 use crate::fault::Place;
 use crate::size::{MIB, SizeSpec, parse_absolute};
@@ -93,6 +94,13 @@ impl Partition {
     /// Whether it lies inside an extended partition.
     pub fn is_logical(&self) -> bool {
         matches!(self.kind, PartitionType::Mbr(_)) && self.number > 4
+    }
+}
+
+impl Image {
+    /// The partition that is made first, and with it all of them.
+    pub(super) fn first_partition(&self) -> Option<&Partition> {
+        self.table.as_ref()?.partitions.first()
     }
 }
 
@@ -369,15 +377,23 @@ fn mbr_type(fields: Fields<'_>, source: &mut Source<'_>) -> Option<u8> {
     kind
 }
 
-/// A code of sgdisk, normalised to four upper-case digits, or a GUID. Whether the code is known is the table writer's knowledge.
+/// A code of sgdisk, normalised to four upper-case digits, or a GUID.
 fn gpt_type(fields: Fields<'_>, source: &mut Source<'_>) -> Option<String> {
     let node = fields.get("type")?;
     // As written: diskimage-builder takes an unquoted 0700 for octal and asks sgdisk for type 448, which nobody means.
     let text = node.as_text().unwrap_or_default().trim().to_owned();
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(&text);
     let is_code = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_code || is_uuid(&text) {
+    if type_guid(&text).is_some() {
         return Some(digits.to_ascii_uppercase());
+    }
+    if is_code {
+        source.fault_with_hint(
+            node.spot,
+            format!("[{text}] is no known type of a GPT partition"),
+            "`sgdisk -L` lists the codes; a type without a code is given as its GUID",
+        );
+        return None;
     }
     source.fault_with_hint(
         node.spot,

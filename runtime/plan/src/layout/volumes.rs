@@ -1,4 +1,4 @@
-//! Logical volumes (`lvm`): reading and rules. Planned here; carried out only where the kernel has device-mapper.
+//! Logical volumes (`lvm`): reading and rules.
 //! Called by `layout::parse`.
 
 use dibw_policy::yaml::Spot;
@@ -77,6 +77,9 @@ pub struct LogicalVolume {
     pub group: String,
     /// Its size; virtual for a thin volume.
     pub size: VolumeSize,
+    /// The size as it is configured, when it is given in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_as_written: Option<String>,
     /// Thin provisioning.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<VolumeType>,
@@ -209,10 +212,12 @@ fn logical(fields: Fields<'_>, groups: &[VolumeGroup], source: &mut Source<'_>) 
             None
         }
     };
+    let mut size_as_written = None;
     let size = if fields.get("size").is_some() {
         let text = size_text(fields, "size", source)?;
         let bytes =
             parse_absolute(&text).map_err(|error| source.fault(fields.spot_of("size"), error.to_string()));
+        size_as_written = Some(text);
         VolumeSize::Bytes(bytes.ok()? / EXTENT * EXTENT)
     } else if fields.get("extents").is_some() {
         VolumeSize::Extents(source.text(fields, "extents")?)
@@ -221,7 +226,7 @@ fn logical(fields: Fields<'_>, groups: &[VolumeGroup], source: &mut Source<'_>) 
         return None;
     };
     let (thin_pool, options) = (source.text(fields, "thin-pool"), source.texts(fields, "options"));
-    Some(LogicalVolume { name: name?, group: group?, size, kind, thin_pool, options })
+    Some(LogicalVolume { name: name?, group: group?, size, size_as_written, kind, thin_pool, options })
 }
 
 /// The characters LVM takes, see lvm(8).

@@ -1,7 +1,7 @@
 //! What partition type codes mean in a GUID partition table.
 //!
 //! Owns the table from the four-digit codes of GPT fdisk (`sgdisk -t`) to type GUIDs. Must not know who wrote the
-//! code down. Used by `gpt`, and through it by whoever turns a disk layout into a table.
+//! code down. Called by `layout::images`, so that an unknown code is found before anything is made, and by the engine.
 //!
 //! Source: what `sgdisk -i` of GPT fdisk 1.0.9 reports after `sgdisk -t 1:CODE`; a test in `tests/image` asks it
 //! again for every line. The GUIDs themselves are the UEFI specification's, the UAPI group's Discoverable
