@@ -1,0 +1,3 @@
+export PROBE_BEFORE_RETURN=1
+return 0
+export PROBE_AFTER_RETURN=1

@@ -1,0 +1,3 @@
+#!/bin/sh
+mkdir -p /var/probe
+basename "$0" >>/var/probe/order
