@@ -1,6 +1,9 @@
 //! The disk: images, tables, volumes, file systems and mounts as the layout says, in the order it says. Knows the order; how each is done
 //! is the machine's. Facts: compat/CONTRACT.md sections 5.4 to 5.6.
 
+use std::path::Path;
+
+use anyhow::Context;
 use dibw_plan::layout::{Geometry, Image, Layout, LayoutNode};
 use dibw_plan::plan::DiskPlan;
 
@@ -120,12 +123,42 @@ impl Build<'_> {
         self.tell_hooks(disk, size)
     }
 
+    /// What `dib-block-device` reads when a hook asks it: the configuration and its parameters, and once it is known the size of images.
+    pub(crate) fn write_disk_parameters(&mut self) -> Result<(), Failure> {
+        let plan = self.plan;
+        let Some(disk) = &plan.disk else { return Ok(()) };
+        let build_dir = self.machine().work_dir().to_path_buf();
+        let directory = build_dir.join("block-device");
+        let (config, parameters) = (directory.join("config.yaml"), directory.join("params.yaml"));
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let at = |path: &Path| quoted(&path.display().to_string());
+        let layout = &disk.layout;
+        let mut lines = vec![
+            format!("config: {}", at(&config)),
+            format!("image-dir: {}", at(&build_dir.join("images"))),
+            format!("root-fs-type: {}", quoted(layout.root_fstype().unwrap_or_default())),
+            format!("root-label: {}", quoted(layout.root_label().unwrap_or_default())),
+            format!("mount-base: {}", at(&build_dir.join("mnt"))),
+            format!("build-dir: {}", at(&build_dir)),
+        ];
+        lines.extend(self.image_bytes.map(|bytes| format!("image-size: {}KiB", bytes / 1024)));
+        let text = lines.join("\n") + "\n";
+        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        for (path, text) in [(&config, disk.text.as_str()), (&parameters, text.as_str())] {
+            std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        }
+        let parameters = parameters.display().to_string();
+        self.base_variables.insert("DIB_BLOCK_DEVICE_PARAMS_YAML".into(), parameters);
+        Ok(())
+    }
+
     /// Hooks of the block-device phase are told the size of the image, in KiB; what they change about the tree changes nothing about it.
     pub(crate) fn settle_image_size(&mut self) -> Result<(), Failure> {
         let plan = self.plan;
         let Some(disk) = &plan.disk else { return Ok(()) };
         let size = self.image_size(disk)?;
         self.image_bytes = Some(size);
+        self.write_disk_parameters()?;
         self.base_variables.insert("DIB_IMAGE_SIZE".into(), (size / 1024).to_string());
         Ok(())
     }

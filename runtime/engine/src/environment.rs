@@ -70,6 +70,7 @@ pub fn for_target(variables: &Variables, tools: &str) -> Variables {
         ("LC_ALL", "C"),
         ("LOGNAME", "root"),
         ("PATH", &format!("{tools}:{PATH}")),
+        ("SHELL", "/bin/bash"),
         ("SUDO_COMMAND", "/usr/bin/dibw"),
         ("SUDO_GID", "0"),
         ("SUDO_UID", "0"),

@@ -51,7 +51,7 @@ impl Build<'_> {
             ("TMP_BUILD_DIR", at(work_dir)),
             ("TMP_HOOKS_PATH", at(&self.hooks)),
             ("TMP_IMAGE_DIR", at(&work_dir.join("images"))),
-            ("TMP_MOUNT_PATH", at(&work_dir.join("target"))),
+            ("TMP_MOUNT_PATH", at(&work_dir.join("mnt"))),
             ("_LIB", at(&library)),
         ];
         variables.extend(fixed.map(|(name, value)| (name.to_owned(), value)));

@@ -13,7 +13,7 @@ use dibw_sys::confined::{Captured, ConfinedCommand, Level, TargetView, View};
 use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
 use dibw_sys::loops::LoopIdentity;
-use dibw_sys::mounts::unmount;
+use dibw_sys::mounts::{Mount, unmount};
 use dibw_sys::overlay::TargetTree;
 use dibw_sys::process::{Finished, Status, ToolCommand};
 use dibw_sys::runner::Runner;
@@ -41,8 +41,8 @@ pub struct RealMachine {
     runner: Runner,
     tree: TargetTree,
     disk: Disk,
-    /// Where the disk is mounted, once the target has moved there.
-    moved: Option<PathBuf>,
+    /// The mount of the disk where the target was before it moved there: hooks know it by one path.
+    moved: Option<Mount>,
     /// What hooks on the host left mounted in the target: the path there, and where it is kept.
     hook_mounts: Vec<(String, PathBuf)>,
     build_dir: PathBuf,
@@ -111,6 +111,11 @@ impl RealMachine {
         }
     }
 
+    /// Takes the disk away from where hooks know the target; it stays mounted where it was made.
+    fn uncover_disk(&mut self) -> Result<()> {
+        self.moved.take().map_or(Ok(()), Mount::detach)
+    }
+
     /// What hooks on the host mounted is there in the target too.
     fn hook_binds(&self) -> impl Iterator<Item = Bind> + '_ {
         self.hook_mounts.iter().map(|(path, place)| Bind {
@@ -170,7 +175,7 @@ impl RealMachine {
             extras: self.extras(command),
         };
         let finished = match &self.moved {
-            Some(root) => run(&self.runner, &TargetSource::Tree(root), &sandboxed),
+            Some(mount) => run(&self.runner, &TargetSource::Tree(mount.dir()), &sandboxed),
             None => {
                 if command.discard {
                     self.tree.begin_layer("discarded")?;
@@ -201,7 +206,7 @@ impl Machine for RealMachine {
 
     fn target(&mut self) -> Result<PathBuf> {
         match &self.moved {
-            Some(root) => Ok(root.clone()),
+            Some(mount) => Ok(mount.dir().to_path_buf()),
             None => self.tree.mount_plain().map(Path::to_path_buf),
         }
     }
@@ -277,7 +282,7 @@ impl Machine for RealMachine {
         })?;
         self.tree.unmount()?;
         self.tree.discard_all()?;
-        self.moved = Some(root);
+        self.moved = Some(Mount::bind_all(&root, &from)?);
         Ok(())
     }
 
@@ -289,7 +294,8 @@ impl Machine for RealMachine {
     fn release(&mut self) -> Vec<anyhow::Error> {
         // A further signal must not break the unwinding.
         let _shield = signals::Shield::raise();
-        let mut errors = self.disk.release();
+        let mut errors: Vec<anyhow::Error> = self.uncover_disk().err().into_iter().collect();
+        errors.extend(self.disk.release());
         errors.extend(self.drop_hook_mounts().err());
         errors.extend(self.tree.unmount().err());
         errors.extend(self.work.take().and_then(|work| work.remove().err()));
@@ -361,6 +367,7 @@ impl Disks for RealMachine {
     }
 
     fn unmount(&mut self, mount_point: &str) -> Result<()> {
+        self.uncover_disk()?;
         self.disk.unmount(mount_point)
     }
 

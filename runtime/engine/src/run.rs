@@ -184,6 +184,7 @@ impl<'a> Build<'a> {
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
         self.owners = crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
         self.install_library()?;
+        self.write_disk_parameters()?;
         let images = self.machine().work_dir().join("images");
         std::fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
         // There is a target, if an empty one, from the first step on.

@@ -181,7 +181,8 @@ impl Build<'_> {
     /// The directories that hooks on the host may write to.
     fn writable(&self) -> Result<Vec<PathBuf>, Failure> {
         let work_dir = self.machine().work_dir().to_path_buf();
-        let mut writable = vec![work_dir, self.image_cache.clone(), self.target()?];
+        // The target lies in the work directory.
+        let mut writable = vec![work_dir, self.image_cache.clone()];
         writable.extend(self.lockfiles.clone());
         Ok(writable)
     }

@@ -106,6 +106,8 @@ pub struct DiskPlan {
     pub layout: Layout,
     /// Which file the layout came from.
     pub source: String,
+    /// Its text, for the commands of elements.
+    pub text: String,
     /// How the size of the image is found.
     pub size: crate::layout::SizeRules,
 }

@@ -141,6 +141,9 @@ pub struct SizeRules {
     /// Whether the `block-device-efi` element takes part, for which 525 MiB are added to a size from the tree.
     #[serde(default)]
     pub has_efi: bool,
+    /// A size from the tree is diskimage-builder's to the byte: nothing is added for other partitions but that allowance.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub classic: bool,
 }
 
 /// The size of an image for a tree of `tree_kib` KiB (as `du` counts), in bytes, a multiple of 64 KiB.
@@ -153,6 +156,7 @@ pub fn auto_size(tree_kib: u64, rules: &SizeRules) -> u64 {
 /// the fixed allowance for an EFI partition is part of them and not added twice.
 pub(crate) fn image_size(tree_kib: u64, rules: &SizeRules, beside: u64) -> u64 {
     let efi = if rules.has_efi { EFI_MIB * MIB } else { 0 };
+    let beside = if rules.classic { 0 } else { beside };
     let bytes = match rules.image_size {
         Some(bytes) => bytes,
         None => {

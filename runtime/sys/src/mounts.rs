@@ -72,6 +72,28 @@ impl Mount {
         Ok(mount)
     }
 
+    /// Makes the tree at `from`, with all that is mounted below it, visible at `dir` too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn bind_all(from: &Path, dir: &Path) -> Result<Mount> {
+        tracing::debug!(from = %from.display(), dir = %dir.display(), "bind with all below");
+        rustix::mount::mount_bind_recursive(from, dir)
+            .with_context(|| format!("binding {} on {}", from.display(), dir.display()))?;
+        Ok(Mount::made(dir))
+    }
+
+    /// Takes it away with all that is mounted below it; whoever still uses a file there keeps that file.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn detach(mut self) -> Result<()> {
+        let dir = self.dir.take().expect("only unmount(), detach() and drop() take it");
+        tracing::debug!(dir = %dir.display(), "detach");
+        rustix::mount::unmount(&dir, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+            .with_context(|| format!("detaching {}", dir.display()))
+    }
+
     /// Where it is mounted.
     pub fn dir(&self) -> &Path {
         self.dir.as_deref().expect("only unmount() and drop() take it")

@@ -130,7 +130,9 @@ pub(crate) fn furnish(target: &Path) -> Result<()> {
                 | MountAttrFlags::MOUNT_ATTR_NOEXEC;
             DetachedMount::new("proc", &[], quiet)?
         } else {
-            DetachedMount::clone_of(name.as_ref(), Depth::Recursive)?
+            // Nothing of what the host has mounted below its /sys.
+            let depth = if name == "/dev" { Depth::Recursive } else { Depth::Single };
+            DetachedMount::clone_of(name.as_ref(), depth)?
         };
         mount.attach(over.as_fd()).with_context(|| format!("mount {name} in {}", target.display()))?;
     }

@@ -4,7 +4,7 @@
 //! themselves (`inside_root`).
 //!
 //! `work_dir/layers/N/upper` holds what layer N changed (a plain overlay upper directory), `layers/N/work` is the kernel's
-//! while N is the top, `layers/0` is the empty ground, `work_dir/target` is where the whole is mounted.
+//! while N is the top, `layers/0` is the empty ground, `work_dir/mnt` is where the whole is mounted.
 
 use std::fs;
 use std::marker::PhantomData;
@@ -73,7 +73,7 @@ impl TargetTree {
     pub fn new(work_dir: &Path) -> Result<Self> {
         let work_dir =
             work_dir.canonicalize().with_context(|| format!("work directory {}", work_dir.display()))?;
-        let (layers_dir, mount_point) = (work_dir.join("layers"), work_dir.join("target"));
+        let (layers_dir, mount_point) = (work_dir.join("layers"), work_dir.join("mnt"));
         make_dir(&layers_dir)?;
         make_dir(&mount_point)?;
         make_dir(&layers_dir.join("0"))?;

@@ -36,8 +36,9 @@ pub(super) fn choose(request: &Request, elements: &[&Element], faults: &mut Faul
         journal_mib: request.journal_mib,
         root_fstype: layout.root_fstype().unwrap_or_default().to_owned(),
         has_efi,
+        classic: request.classic,
     };
-    Some(DiskPlan { layout, source: source.name, size })
+    Some(DiskPlan { layout, source: source.name, text: source.text, size })
 }
 
 /// What keeps the disk from being made: only looked at when there is to be one.

@@ -26,7 +26,6 @@ pub(super) fn known_before_the_build(
     set("IMAGE_ELEMENT", names.join(" "));
     set("IMAGE_ELEMENT_YAML", element_yaml(elements));
     set("IMAGE_NAME", checks::output_prefix(request));
-    set("IMAGE_TYPE", request.types.first().cloned().unwrap_or_default());
     set("LC_ALL", "C".to_owned());
     if request.source_date_epoch > 0 || !request.classic {
         set("SOURCE_DATE_EPOCH", request.source_date_epoch.to_string());
@@ -38,6 +37,8 @@ pub(super) fn known_before_the_build(
         set("DIB_ROOT_FSTYPE", layout.root_fstype().unwrap_or_default().to_owned());
         set("DIB_ROOT_LABEL", layout.root_label().unwrap_or_default().to_owned());
     }
+    // Never more than a hint, and never what -t says.
+    variables.entry("IMAGE_TYPE".to_owned()).or_insert_with(|| "qcow2".to_owned());
     variables.entry("DIB_DEBUG_TRACE".to_owned()).or_insert_with(|| "0".to_owned());
     variables
 }
