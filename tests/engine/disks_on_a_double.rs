@@ -114,13 +114,13 @@ impl Disks for Recorder {
     fn make_file_system(&mut self, device: &str, wanted: &FileSystem) -> Result<()> {
         let (device, label) = (self.path(device), wanted.label.as_str());
         let uuid = wanted.uuid.as_deref().unwrap_or_default();
-        let mut line = words(&["mkfs", "-t", &wanted.kind]);
+        let mut line = match wanted.kind.as_str() {
+            "swap" => words(&["mkswap"]),
+            kind => words(&["mkfs", "-t", kind]),
+        };
         line.extend(wanted.options.iter().cloned());
         line.extend(match wanted.kind.as_str() {
-            "swap" => {
-                line.clear();
-                words(&["mkswap", "-L", label, "-U", uuid])
-            }
+            "swap" => words(&["-L", label, "-U", uuid]),
             "vfat" => words(&["-n", label]),
             "xfs" => words(&["-L", label, "-m", &format!("uuid={uuid}"), "-q"]),
             _ => words(&["-L", label, "-U", uuid, "-q"]),
