@@ -8,7 +8,7 @@ use dibw_tests::dibw::{Dibw, workspace};
 fn version() {
     let ran = Dibw::new().args(["version"]).succeed();
     let expected = format!(
-        "dibw {}\nelement api 0.1\noutputs     raw qcow2 tar tgz tar.zst\n",
+        "dibw {}\nelement api 0.1\noutputs     raw qcow2 vhd vhdx vmdk vdi vpc qed qcow parallels tar tgz tar.zst aci docker oci squashfs\n",
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(ran.stdout, expected);

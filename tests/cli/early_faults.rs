@@ -65,7 +65,7 @@ type Case = (&'static [&'static str], &'static str);
 
 #[test]
 fn elements_and_types() {
-    let cases: [Case; 9] = [
+    let cases: [Case; 11] = [
         (
             &[],
             "error: no element is named\n  hint: name at least an operating system: dibw build debian-minimal\n",
@@ -86,8 +86,16 @@ fn elements_and_types() {
         ),
         (&["-t", "qcow3", "fake-os"], "error: unknown output type `qcow3`\n  hint: did you mean `qcow2`?\n"),
         (
-            &["-t", "vmdk", "fake-os"],
-            "error: output type `vmdk` is not made by this version\n  hint: known types: raw, qcow2, tar, tgz, tar.zst\n",
+            &["-t", "vmware-esx", "fake-os"],
+            "error: unknown output type `vmware-esx`\n  hint: known types: raw, qcow2, vhd, vhdx, vmdk, vdi, vpc, qed, qcow, parallels, tar, tgz, tar.zst, aci, docker, oci, squashfs\n",
+        ),
+        (
+            &["-t", "docker", "fake-os"],
+            "error: output type `docker` needs a name for its image\n  hint: --docker-target NAME[:TAG]\n",
+        ),
+        (
+            &["-t", "tar", "fake-os", "--push", "example.com/x"],
+            "error: --push sends a container image, and none is made\n  hint: add the output type docker: -t docker --docker-target NAME[:TAG]\n",
         ),
         (&["-a", "amd46", "fake-os"], "error: unknown architecture `amd46`\n  hint: did you mean `amd64`?\n"),
     ];

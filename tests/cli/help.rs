@@ -4,7 +4,7 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 15] = [
+const COMMANDS: [(&[&str], &str); 17] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
@@ -12,6 +12,8 @@ const COMMANDS: [(&[&str], &str); 15] = [
     (&["element", "list"], "dibw-element-list"),
     (&["element", "info"], "dibw-element-info"),
     (&["element", "deps"], "dibw-element-deps"),
+    (&["element", "lint"], "dibw-element-lint"),
+    (&["element", "test"], "dibw-element-test"),
     (&["plugin"], "dibw-plugin"),
     (&["plugin", "new"], "dibw-plugin-new"),
     (&["plugin", "build"], "dibw-plugin-build"),

@@ -37,7 +37,8 @@ fn every_key_reaches_the_request() {
     let requests = requests(
         "- elements: [os]\n  checksum: true\n  image-size: 3\n  image-extra-size: 500\n  mkfs-journal-size: 16\n  mkfs-options: -O x\n\
          \x20 offline: true\n  root-label: r\n  install-type: package\n  skip-base: false\n  debug-trace: 1\n  image-cache: /c\n\
-         \x20 max-online-resize: 4096\n  no-tmpfs: true\n  min-tmpfs: 4\n  uncompressed: true\n  clear: false\n",
+         \x20 max-online-resize: 4096\n  no-tmpfs: true\n  min-tmpfs: 4\n  uncompressed: true\n  clear: false\n\
+         \x20 qemu-img-options: {compat: '0.10', cluster_size: 2M}\n  docker-target: server\n",
     );
     let expected = Request {
         elements: vec!["os".to_owned()],
@@ -49,6 +50,9 @@ fn every_key_reaches_the_request() {
         offline: true,
         root_label: Some("r".to_owned()),
         skip_base: false,
+        compressed: false,
+        qemu_img_options: Some("cluster_size=2M,compat=0.10".to_owned()),
+        docker_target: Some("server".to_owned()),
         variables: [
             ("DIB_DEFAULT_INSTALLTYPE", "package"),
             ("DIB_DEBUG_TRACE", "1"),

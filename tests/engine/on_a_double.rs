@@ -60,6 +60,63 @@ fn shell_and_wasm_hooks_run_by_order_number() {
     );
 }
 
+/// What lies beside an artifact of `disk-image-create`, and what happens to the last ones.
+#[test]
+fn files_follow_diskimage_builder_when_the_plan_is_classic() {
+    let mut fixture = fixture();
+    fixture.change(|plan| {
+        plan.classic = true;
+        plan.checksums = [dibw_plan::Checksum::Md5].into();
+    });
+    let out = fixture.out();
+    let write = |name: &str| std::fs::write(out.join(name), "old").expect("files can be written");
+    let names = |built: &Built| {
+        let mut names = built.files.clone();
+        names.sort();
+        // The moment of the build is not the same twice.
+        let digits = |c: char| if c.is_ascii_digit() { '0' } else { c };
+        let dated = |name: String| match name.contains("-20") {
+            true => name.chars().map(digits).collect(),
+            false => name,
+        };
+        names.into_iter().map(dated).collect::<Vec<_>>()
+    };
+    let built = fixture.build(|_| {});
+    assert_eq!(names(&built), ["image.raw", "image.raw.md5", "image.tar", "image.tar.md5"]);
+    let line = std::fs::read_to_string(out.join("image.raw.md5")).expect("it is there");
+    assert!(line.ends_with(&format!("  {}\n", out.join("image.raw").display())), "{line}");
+    let created = built.events.iter().filter_map(|event| match event {
+        Event::Message { text, .. } => text.strip_prefix("Image file "),
+        _ => None,
+    });
+    let created: Vec<_> = created.map(|text| text.replace(&out.display().to_string(), "")).collect();
+    assert_eq!(created, ["/image.tar created...", "/image.raw created..."]);
+
+    // The tar is written over; the disk and its checksums are kept; the records have a directory.
+    let built = fixture.build(|_| {
+        for name in ["image.raw", "image.raw.md5", "image.raw.sha256", "image.tar", "image.tar.md5"] {
+            write(name);
+        }
+        std::fs::create_dir(out.join("image.d")).expect("directories can be made");
+    });
+    let kept = "image-0000.00.00-00.00.00.raw";
+    assert_eq!(
+        names(&built),
+        [
+            kept,
+            &format!("{kept}.md0"),
+            &format!("{kept}.sha000"),
+            "image.d",
+            "image.raw",
+            "image.raw.md5",
+            "image.tar",
+            "image.tar.md5"
+        ]
+    );
+    assert!(out.join("image.d/plan.json").exists() && out.join("image.d/audit.jsonl").exists());
+    assert_ne!(std::fs::read(out.join("image.tar")).expect("it is there"), b"old");
+}
+
 #[test]
 fn volumes_are_made_between_partitions_and_file_systems_and_given_back_between_them() {
     let built = fixture_on(support::VOLUMES).build(|_| {});

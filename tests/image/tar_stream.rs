@@ -145,7 +145,7 @@ fn emptied_directories_are_kept_without_their_contents() {
     symlink("etc", root.join("run")).expect("link");
     let options = TarOptions {
         emptied: ["proc", "sys", "run", "dev"].map(OsString::from).to_vec(),
-        latest_mtime: None,
+        ..TarOptions::default()
     };
     let file = place.path().join("archive.tar");
     fs::write(&file, archive(&root, &options).0).expect("write");
@@ -153,6 +153,32 @@ fn emptied_directories_are_kept_without_their_contents() {
         run("tar", &["-tf", text(&file)]),
         "./\n./etc/\n./etc/file\n./proc/\n./run\n./sys/\n./usr/\n./usr/proc/\n./usr/proc/file\n"
     );
+}
+
+/// The shape of an App Container image.
+#[test]
+fn a_prefix_a_file_beside_it_and_what_is_left_out() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let root = place.path().join("tree");
+    for directory in ["lost+found/1", "boot/lost+found/1", "home/lost+found"] {
+        fs::create_dir_all(root.join(directory)).expect("create");
+    }
+    fs::write(root.join("one"), "1").expect("write");
+    fs::hard_link(root.join("one"), root.join("two")).expect("link");
+    let options = TarOptions {
+        omitted: ["lost+found", "boot/lost+found", "not/there"].map(PathBuf::from).to_vec(),
+        prefix: Some("rootfs".to_owned()),
+        appended: vec![("manifest".to_owned(), b"{}".to_vec())],
+        ..TarOptions::default()
+    };
+    let file = place.path().join("archive.tar");
+    fs::write(&file, archive(&root, &options).0).expect("write");
+    assert_eq!(
+        run("tar", &["-tf", text(&file)]),
+        "rootfs/\nrootfs/boot/\nrootfs/home/\nrootfs/home/lost+found/\nrootfs/one\nrootfs/two\nmanifest\n"
+    );
+    assert_eq!(run("tar", &["-xOf", text(&file), "manifest"]), "{}");
+    assert_eq!(run("tar", &["-xOf", text(&file), "rootfs/one", "rootfs/two"]), "1");
 }
 
 #[test]

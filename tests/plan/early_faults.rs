@@ -45,15 +45,35 @@ fn wanted(names: &[&str]) -> Request {
 #[test]
 fn problems_of_the_request() {
     let types = |types: &[&str]| types.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
-    let cases: [(Request, &[&str]); 5] = [
+    let cases: [(Request, &[&str]); 8] = [
         (
             Request { types: types(&["qcow3"]), ..wanted(&["os"]) },
             &["unknown output type `qcow3`\n  hint: did you mean `qcow2`?"],
         ),
         (
-            Request { types: types(&["vmdk"]), ..wanted(&["os"]) },
+            Request { types: types(&["luks"]), ..wanted(&["os"]) },
+            &["output type `luks` is not made\n  hint: it needs a secret; encrypt the disk where it is used"],
+        ),
+        (
+            Request { types: types(&["docker"]), ..wanted(&["os"]) },
+            &["output type `docker` needs a name for its image\n  hint: --docker-target NAME[:TAG]"],
+        ),
+        (
+            Request {
+                types: types(&["docker"]),
+                docker_target: Some("Server".to_owned()),
+                push: Some("docker://registry.example.com:x/a".to_owned()),
+                ..wanted(&["os"])
+            },
             &[
-                "output type `vmdk` is not made by this version\n  hint: known types: raw, qcow2, tar, tgz, tar.zst",
+                "--docker-target Server: `Server` must be lower case\n  hint: names look like server, team/server:1.2 or registry.example.com/server",
+                "--push registry.example.com:x/a: `registry.example.com:x` is no registry\n  hint: names look like server, team/server:1.2 or registry.example.com/server",
+            ],
+        ),
+        (
+            Request { push: Some("server".to_owned()), ..wanted(&["os"]) },
+            &[
+                "--push sends a container image, and none is made\n  hint: add the output type docker: -t docker --docker-target NAME[:TAG]",
             ],
         ),
         (

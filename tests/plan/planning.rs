@@ -63,6 +63,7 @@ fn elements() -> Catalogue {
                 ("svc-map", "web:\n  default: httpd\n"),
             ],
         ),
+        classic("no-final-image", &[]),
         typed(
             r#"{"id": "motd", "version": "1.0.0", "api": "0.1", "hooks": [{"phase": "install", "order": 20}],
                 "config_schema": {"type": "object", "additionalProperties": false,
@@ -88,6 +89,60 @@ fn titles(plan: &Plan) -> Vec<String> {
         .iter()
         .map(|step| format!("{} {} {}", phase(step), step.order, title(step)).replace("  ", " "))
         .collect()
+}
+
+/// The titles of the steps that follow the phases, and the outputs of the plan.
+fn written(request: &Request) -> (Vec<String>, usize) {
+    let plan = planned(request);
+    let titles = titles(&plan).into_iter().filter(|title| title.starts_with("- "));
+    (titles.map(|title| title.trim_start_matches("- ").to_owned()).collect(), plan.types.len())
+}
+
+#[test]
+fn a_ramdisk_has_no_disk_outputs_and_neither_has_an_image_that_says_so() {
+    let archives =
+        ["report-usage", "create-disk", "clean-target", "package-manifest", "output-tar", "finish-disk"];
+    let mut request = wanted(&["os"]);
+    request.types = ["vmdk", "tar", "qcow2"].map(String::from).to_vec();
+    request.variables.insert("DIB_SHOW_IMAGE_USAGE".to_owned(), "1".to_owned());
+    let mut all = archives.map(str::to_owned).to_vec();
+    // vmdk may come before qcow2; that is compressed all the same.
+    all.extend(["output-vmdk", "output-qcow2"].map(str::to_owned));
+    assert_eq!(written(&request), (all, 3));
+    let ramdisk = Request { ramdisk: true, ..request.clone() };
+    // Without a disk format nothing needs a disk; diskimage-builder's commands always make one.
+    assert_eq!(written(&ramdisk).0, archives);
+    let none = Request { elements: vec!["os".to_owned(), "no-final-image".to_owned()], ..request.clone() };
+    assert_eq!(written(&none), (archives.map(str::to_owned).to_vec(), 1));
+    let tar = Request { types: vec!["tar".to_owned()], ..request };
+    assert!(!written(&tar).0.contains(&"create-disk".to_owned()));
+    let classic = Request { classic: true, ..tar };
+    assert!(written(&classic).0.contains(&"create-disk".to_owned()));
+}
+
+#[test]
+fn programs_for_outputs_are_known_early() {
+    let needed = |types: &[&str], options: Option<&str>, gzip: &str| {
+        let mut request = wanted(&["os"]);
+        request.types = types.iter().map(|kind| (*kind).to_owned()).collect();
+        request.qemu_img_options = options.map(str::to_owned);
+        request.variables.insert("DIB_GZIP_BIN".to_owned(), gzip.to_owned());
+        let tools = required_tools(&planned(&request)).into_iter();
+        let tools = tools.filter(|tool| tool.reason.starts_with("output type"));
+        tools.map(|tool| (tool.program, tool.reason)).collect::<Vec<_>>()
+    };
+    let one = |program: &str, reason: &str| vec![(program.to_owned(), reason.to_owned())];
+    for (types, options, gzip, expected) in [
+        (&["raw", "qcow2", "tar", "tgz", "oci"][..], None, "", Vec::new()),
+        (&["qcow2"][..], Some("compat=1.1"), "", Vec::new()),
+        (&["qcow2"][..], Some("compat=0.10"), "", one("qemu-img", "output type qcow2")),
+        (&["vhd", "vmdk"][..], None, "", one("qemu-img", "output type vhd, output type vmdk")),
+        (&["squashfs"][..], None, "", one("mksquashfs", "output type squashfs")),
+        (&["tgz"][..], None, "gzip", Vec::new()),
+        (&["tgz"][..], None, "pigz -p 4", one("pigz", "output type tgz")),
+    ] {
+        assert_eq!(needed(types, options, gzip), expected, "{types:?} {options:?} {gzip:?}");
+    }
 }
 
 #[test]

@@ -179,33 +179,6 @@ fn extras_come_by_name_and_leave_nothing() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn resolv_conf_is_lent() -> Result<()> {
-    let Some(mut target) = SandboxTarget::new("resolv_conf_is_lent", PROBE)? else { return Ok(()) };
-    let host = std::fs::read_to_string("/etc/resolv.conf")?;
-    let network = Extras { network: Network::Host, ..Extras::default() };
-    let look = SandboxCommand {
-        extras: network,
-        ..shell_command("cat /etc/resolv.conf; echo lost >> /etc/resolv.conf; tail -n1 /etc/resolv.conf")
-    };
-    // (how the target's own file is made, what there is afterwards)
-    for (make, after) in [
-        ("echo own > /etc/resolv.conf", "regular file own"),
-        ("ln -s /run/systemd/resolve/stub.conf /etc/resolv.conf", "symbolic link "),
-        ("ln -s ../../../../../../../../etc/shadow /etc/resolv.conf", "symbolic link "),
-        ("ln -s resolv.conf /etc/resolv.conf", "symbolic link "),
-        ("true", "absent"),
-    ] {
-        target.shell(&format!("rm -f /etc/resolv.conf; {make}"))?;
-        let outcome = target.run(&look)?;
-        assert_eq!(outcome.stdout, format!("{host}lost\n"), "{make}: {}", outcome.stderr);
-        let show = "if [ -L /etc/resolv.conf ]; then echo symbolic link; elif [ -e /etc/resolv.conf ]; \
-            then echo regular file $(cat /etc/resolv.conf); else echo absent; fi";
-        assert_eq!(target.shell(show)?.stdout.trim(), after.trim(), "{make}");
-    }
-    Ok(())
-}
-
 /// Processes of the host that look like what the tests start and must not survive.
 fn sleepers() -> usize {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use dibw_sys::confined::{ConfinedCommand, Level, Network};
+use dibw_sys::confined::{ConfinedCommand, Level, Network, View};
 use dibw_sys::process::Status;
 use dibw_sys::sandbox::Input;
 use dibw_tests::sandbox_target::{Outcome, SandboxTarget, bare_environment, record};
@@ -18,8 +18,7 @@ fn confined(script: &str, writable: &[PathBuf]) -> ConfinedCommand {
         stdin: Input::Null,
         timeout: None,
         level: Level::Confined,
-        writable: writable.to_vec(),
-        readable: Vec::new(),
+        view: View { writable: writable.to_vec(), ..View::default() },
         network: Network::None,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod dibw;
 pub mod golden;
+pub mod library;
 pub mod planning;
 pub mod plugin;
 pub mod recordings;

@@ -30,6 +30,12 @@ pub fn request() -> Request {
         source_date_epoch: 0,
         seed: "image".to_owned(),
         classic: false,
+        ramdisk: false,
+        compressed: true,
+        qemu_img_options: None,
+        docker_target: None,
+        push: None,
+        aci_manifest: None,
     }
 }
 

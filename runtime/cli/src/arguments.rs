@@ -17,7 +17,7 @@ pub struct ImageArgs {
     #[arg(short, long, value_name = "NAME", default_value = "image", env = "IMAGE_NAME")]
     pub output: String,
 
-    /// Output types, comma separated: raw qcow2 tar tgz tar.zst
+    /// Output types, comma separated: raw qcow2 vhd vhdx vmdk vdi tar tgz tar.zst squashfs docker oci aci, and vpc qed qcow parallels
     #[arg(short = 't', long = "types", value_name = "TYPES", value_delimiter = ',', default_value = "qcow2")]
     pub types: Vec<String>,
 
@@ -85,6 +85,22 @@ pub struct ImageArgs {
     #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     pub mkfs_options: String,
 
+    /// Write qcow2 uncompressed
+    #[arg(short, long)]
+    pub uncompressed: bool,
+
+    /// Options of the disk format, as `qemu-img convert -o` takes them
+    #[arg(long, value_name = "OPTIONS", env = "QEMU_IMG_OPTIONS")]
+    pub qemu_img_options: Option<String>,
+
+    /// Name of the container image, for the output types docker and oci
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub docker_target: Option<String>,
+
+    /// Push the container image there, with docker, podman or skopeo
+    #[arg(long, value_name = "REGISTRY/NAME[:TAG]")]
+    pub push: Option<String>,
+
     /// Image file: several images, with settings (see `docs/images.md`)
     #[arg(long, value_name = "IMAGES.yaml")]
     pub config: Option<PathBuf>,
@@ -92,8 +108,18 @@ pub struct ImageArgs {
 
 /// The caller's variables that hooks may see, by prefix or name. Credentials and loader variables stay outside.
 const SEEN_PREFIXES: [&str; 2] = ["DIB_", "NODEPOOL_"];
-const SEEN_NAMES: [&str; 7] =
-    ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "TZ"];
+const SEEN_NAMES: [&str; 10] = [
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "TZ",
+    "break",
+    "break_cmd",
+    "break_outside_target",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
 
 impl ImageArgs {
     /// The Requests: one, or those of the image file.
@@ -134,6 +160,12 @@ impl ImageArgs {
             let text = faults.take(read(file, FaultKind::Layout))?;
             Some(NamedText { name: file.display().to_string(), text })
         });
+        let aci_manifest = std::env::var("ACI_MANIFEST").ok().filter(|file| !file.is_empty());
+        let aci_manifest =
+            aci_manifest.filter(|_| self.types.iter().any(|kind| kind == "aci")).and_then(|file| {
+                let text = faults.take(read(Path::new(&file), FaultKind::Config))?;
+                Some(NamedText { name: file, text })
+            });
         let mut settings = BTreeMap::new();
         for setting in &self.settings {
             faults.take(add_setting(&mut settings, setting));
@@ -165,6 +197,12 @@ impl ImageArgs {
             source_date_epoch: source_date_epoch(&mut faults),
             seed: self.output.clone(),
             classic: false,
+            ramdisk: false,
+            compressed: !self.uncompressed,
+            qemu_img_options: self.qemu_img_options.clone(),
+            docker_target: self.docker_target.clone(),
+            push: self.push.clone(),
+            aci_manifest,
         };
         faults.or(request)
     }
@@ -224,6 +262,16 @@ impl ImageArgs {
     }
 }
 
+/// What hooks see as `ELEMENTS_PATH`: the caller's and dibw's own.
+///
+/// # Errors
+/// As for the path itself.
+pub fn elements_path_variable() -> Result<BTreeMap<String, String>, Faults> {
+    let path = dibw_engine::catalogue::elements_path()?;
+    let words: Vec<String> = path.iter().map(|entry| entry.display().to_string()).collect();
+    Ok(BTreeMap::from([("ELEMENTS_PATH".to_owned(), words.join(":"))]))
+}
+
 /// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
 fn today() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -281,7 +329,11 @@ fn element_name(element: &str) -> String {
     }
 }
 
-fn read(file: &Path, kind: FaultKind) -> Result<String, Faults> {
+/// The text of a file that the user named.
+///
+/// # Errors
+/// When it can't be read.
+pub fn read(file: &Path, kind: FaultKind) -> Result<String, Faults> {
     std::fs::read_to_string(file)
         .map_err(|error| Fault::new(kind, format!("cannot read {}: {error}", file.display())).into())
 }
@@ -308,7 +360,7 @@ fn source_date_epoch(faults: &mut Faults) -> u64 {
 }
 
 /// This machine's architecture in Debian's spelling.
-fn host_arch() -> String {
+pub fn host_arch() -> String {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

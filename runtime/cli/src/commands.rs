@@ -1,7 +1,7 @@
 //! The subcommands, one file each, and the way from their results to exit codes.
 
 mod boot;
-mod build;
+pub mod build;
 mod completions;
 mod doctor;
 mod element;

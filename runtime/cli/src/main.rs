@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod classic_log;
 mod commands;
 mod images;
+mod lint;
 mod logging;
 mod names;
 mod progress;

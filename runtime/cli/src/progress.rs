@@ -139,12 +139,10 @@ fn rest(event: &Event, say: &dyn Fn(&str)) {
             say(&format!("{mark} {from}{text}"));
         }
         Event::Artifact { path, bytes, sha256 } => {
-            let short = &sha256[..sha256.len().min(12)];
-            say(&format!(
-                "      {} ({:.1} MiB, sha256 {short}...)",
-                path.display(),
-                *bytes as f64 / 1048576.0
-            ));
+            let short =
+                sha256.as_ref().map(|sha256| format!(", sha256 {}...", &sha256[..sha256.len().min(12)]));
+            let mib = *bytes as f64 / 1048576.0;
+            say(&format!("      {} ({mib:.1} MiB{})", path.display(), short.unwrap_or_default()));
         }
         Event::Finished { took } => say(&format!("done in {}", elapsed(*took))),
         Event::Message { .. }

@@ -1,6 +1,6 @@
 //! Image files (`--config IMAGES.yaml`): diskimage-builder's list of images, and settings of typed elements in it -> Requests.
 //! Called by the command line. Facts: compat/CONTRACT.md section 3.2.
-//! `uncompressed`, `no-tmpfs` and `min-tmpfs` are accepted and mean nothing here.
+//! `no-tmpfs` and `min-tmpfs` are accepted and mean nothing here.
 
 mod keys;
 mod request;

@@ -1,17 +1,19 @@
 //! The outputs: each is written to a nameless file, checked, and named when all of a build's outputs are whole.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+mod container;
+mod formats;
+mod tool;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use dibw_image::checksum::{self, Algorithms, Sums};
-use dibw_image::compress::{Gzip, Zstd};
-use dibw_image::qcow2::Qcow2Options;
-use dibw_image::tar_stream::{TarOptions, write_tree};
 use dibw_plan::{Checksum, OutputType};
 use dibw_sys::artifact::{Artifact, Existing, commit_all};
 
+pub(crate) use self::container::PUSHERS;
 use crate::events::Event;
 use crate::failure::Failure;
 use crate::run::Build;
@@ -21,13 +23,18 @@ use crate::scripts::Lines;
 pub(crate) struct Pending {
     path: PathBuf,
     artifact: Artifact,
+    /// What it is; none for what only goes with an output.
+    kind: Option<OutputType>,
+    /// Its digests, where they were taken.
     sums: Option<Sums>,
+    /// Whether a file of that name is replaced, whatever was asked for.
+    replaces: bool,
 }
 
 impl Build<'_> {
     /// Writes one output.
     pub(crate) fn output(&mut self, kind: OutputType) -> Result<(), Failure> {
-        let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.name()));
+        let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.suffix()));
         let pending = self.write_output(kind, &path).with_context(|| format!("writing {}", path.display()));
         self.pending.push(pending.map_err(|error| Failure::of_output(error, &path))?);
         Ok(())
@@ -35,18 +42,25 @@ impl Build<'_> {
 
     fn write_output(&self, kind: OutputType, path: &Path) -> Result<Pending> {
         let artifact = self.create(path)?;
-        self.fill(kind, artifact.file())?;
-        let algorithms = match self.plan.checksums.contains(&Checksum::Md5) {
-            true => Algorithms::Sha256AndMd5,
-            false => Algorithms::Sha256,
+        self.fill(kind, &artifact)?;
+        let wanted = |checksum| self.plan.checksums.contains(&checksum);
+        let sums = match (wanted(Checksum::Md5), wanted(Checksum::Sha256)) {
+            // diskimage-builder's commands read an image once more only when asked to.
+            (false, false) if self.plan.classic => None,
+            (true, _) => Some(Algorithms::Sha256AndMd5),
+            (false, _) => Some(Algorithms::Sha256),
         };
-        let sums = checksum::of_file_while(artifact.file(), algorithms, &mut || self.go_on())?;
-        Ok(Pending { path: path.into(), artifact, sums: Some(sums) })
+        let sums = sums
+            .map(|which| checksum::of_file_while(artifact.file(), which, &mut || self.go_on()))
+            .transpose()?;
+        let replaces = self.plan.classic && kind.replaces_classically();
+        Ok(Pending { path: path.into(), artifact, kind: Some(kind), sums, replaces })
     }
 
     /// Starts an output, which the journal knows before it has any name.
     fn create(&self, path: &Path) -> Result<Artifact> {
         let artifact = Artifact::create(path)?;
+        self.give_away(artifact.file()).with_context(|| format!("owner of {}", path.display()))?;
         self.machine().note_passing_file(&self.start_dir.join(artifact.passing_path()))?;
         Ok(artifact)
     }
@@ -57,56 +71,6 @@ impl Build<'_> {
             true => bail!("interrupted"),
             false => Ok(()),
         }
-    }
-
-    fn fill(&self, kind: OutputType, out: &File) -> Result<()> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        match kind {
-            OutputType::Raw => {
-                let image = self.main_image()?;
-                let length = image.metadata()?.len();
-                dibw_image::sparse::copy_sparse_while(&image, out, length, &mut || self.go_on())?;
-            }
-            OutputType::Qcow2 => {
-                let options = Qcow2Options { threads, ..Qcow2Options::default() };
-                let image = self.main_image()?;
-                dibw_image::qcow2::write_while(&image, &mut out.try_clone()?, &options, &mut || {
-                    self.go_on()
-                })?;
-            }
-            OutputType::Tar => {
-                let mut out = BufWriter::with_capacity(1 << 20, out);
-                self.write_tar(&mut out)?;
-                out.flush()?;
-            }
-            OutputType::Tgz => {
-                let mut out = Gzip::new(BufWriter::with_capacity(1 << 20, out), 6, threads)?;
-                self.write_tar(&mut out)?;
-                out.finish()?.flush()?;
-            }
-            OutputType::TarZst => {
-                let mut out = Zstd::new(BufWriter::with_capacity(1 << 20, out), 3, threads)?;
-                self.write_tar(&mut out)?;
-                out.finish()?.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write_tar(&self, out: &mut dyn Write) -> Result<()> {
-        let target = self.machine().target()?;
-        let mut out = Stoppable { out, go_on: &|| self.go_on() };
-        let root = File::open(&target).with_context(|| format!("opening {}", target.display()))?;
-        // What is mounted or made there while building is not the image's.
-        let emptied = ["proc", "sys", "dev", "run"].map(Into::into).into();
-        write_tree(&root, &mut out, &TarOptions { emptied, latest_mtime: None }).map(drop)
-    }
-
-    /// The image that becomes disk outputs: the first one of the layout.
-    fn main_image(&self) -> Result<File> {
-        let disk = self.plan.disk.as_ref().context("a disk output without a disk in the plan")?;
-        let image = disk.layout.images.first().context("a disk layout without an image")?;
-        self.machine().image(&image.name)
     }
 
     /// Lists the target's packages, for the record.
@@ -121,6 +85,39 @@ impl Build<'_> {
 
     /// Names all outputs and writes what belongs beside them.
     pub(crate) fn finish_outputs(&mut self) -> Result<(), Failure> {
+        let outputs = self.pending.len();
+        self.collect_beside()?;
+        self.add_records()?;
+        for index in 0..outputs {
+            self.add_checksums(index)?;
+        }
+        let written = self.pending.iter().filter_map(written).collect::<Vec<_>>();
+        let pending = std::mem::take(&mut self.pending);
+        self.artifacts.files = pending.iter().map(|pending| pending.path.clone()).collect();
+        let now = SystemTime::now();
+        let existing = |pending: &Pending| match self.plan.overwrite || pending.replaces {
+            true => Existing::Replace,
+            false => Existing::Keep(now),
+        };
+        let artifacts = pending.into_iter().map(|pending| {
+            let existing = existing(&pending);
+            (pending.artifact, existing)
+        });
+        commit_all(artifacts.collect())
+            .map_err(|error| Failure::of_output(error, Path::new(&self.plan.output)))?;
+        for (path, bytes, sha256) in written {
+            self.tell(Event::Artifact { path, bytes, sha256 });
+        }
+        self.publish()
+    }
+
+    /// The plan, the audit log and the list of packages: beside the outputs or, for diskimage-builder's commands, in the directory
+    /// that its element `manifests` makes, if it did.
+    fn add_records(&mut self) -> Result<(), Failure> {
+        let directory = PathBuf::from(format!("{}.d", self.plan.output));
+        if self.plan.classic && !directory.is_dir() {
+            return Ok(());
+        }
         let mut records = vec![
             ("plan.json", dibw_plan::render::to_json(self.plan)),
             ("audit.jsonl", self.audit.borrow().text().to_owned()),
@@ -128,41 +125,38 @@ impl Build<'_> {
         if let Some(list) = self.package_list.take() {
             records.push(("packages.json", packages_json(&list)));
         }
-        for (suffix, text) in records {
-            self.add_text(&PathBuf::from(format!("{}.{suffix}", self.plan.output)), &text)?;
+        for (name, text) in records {
+            let path = match self.plan.classic {
+                true => directory.join(name),
+                false => PathBuf::from(format!("{}.{name}", self.plan.output)),
+            };
+            self.add_text(&path, &text, self.plan.classic)?;
         }
-        let mut written = Vec::new();
-        for index in 0..self.pending.len() {
-            let Some(sums) = self.pending[index].sums.take() else { continue };
-            let path = self.pending[index].path.clone();
-            self.add_checksums(&path, &sums)?;
-            written.push(Event::Artifact { path, bytes: sums.bytes, sha256: sums.sha256 });
-        }
-        let existing = match self.plan.overwrite {
-            true => Existing::Replace,
-            false => Existing::Keep(std::time::SystemTime::now()),
-        };
-        let (paths, artifacts): (Vec<PathBuf>, Vec<Artifact>) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .map(|pending| (pending.path, pending.artifact))
-            .unzip();
-        commit_all(artifacts, existing)
-            .map_err(|error| Failure::of_output(error, Path::new(&self.plan.output)))?;
-        self.artifacts.files = paths;
-        written.into_iter().for_each(|event| self.tell(event));
         Ok(())
     }
 
-    fn add_checksums(&mut self, path: &Path, sums: &Sums) -> Result<(), Failure> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.add_text(&with_suffix(path, "sha256"), &checksum::line(&sums.sha256, &name))?;
-        match &sums.md5 {
-            Some(md5) => self.add_text(&with_suffix(path, "md5"), &checksum::line(md5, &name)),
-            None => Ok(()),
+    fn add_checksums(&mut self, index: usize) -> Result<(), Failure> {
+        let Pending { path, sums: Some(sums), replaces, .. } = &self.pending[index] else { return Ok(()) };
+        let (path, replaces) = (path.clone(), *replaces);
+        // diskimage-builder's commands name the file as it was named to them.
+        let name = match self.plan.classic {
+            true => path.as_os_str(),
+            false => path.file_name().unwrap_or(path.as_os_str()),
+        };
+        let name = name.to_string_lossy();
+        let texts = [
+            (Checksum::Sha256, "sha256", Some(checksum::line(&sums.sha256, &name))),
+            (Checksum::Md5, "md5", sums.md5.as_ref().map(|md5| checksum::line(md5, &name))),
+        ];
+        for (checksum, suffix, text) in texts {
+            if let Some(text) = text.filter(|_| self.plan.checksums.contains(&checksum)) {
+                self.add_text(&with_suffix(&path, suffix), &text, replaces)?;
+            }
         }
+        Ok(())
     }
 
-    fn add_text(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+    fn add_text(&mut self, path: &Path, text: &str, replaces: bool) -> Result<(), Failure> {
         let write = || {
             let artifact = self.create(path)?;
             artifact
@@ -172,26 +166,17 @@ impl Build<'_> {
             Ok(artifact)
         };
         let artifact = write().map_err(|error| Failure::of_output(error, path))?;
-        self.pending.push(Pending { path: path.into(), artifact, sums: None });
+        self.pending.push(Pending { path: path.into(), artifact, kind: None, sums: None, replaces });
         Ok(())
     }
 }
 
-/// A writer that fails once the build was told to stop.
-struct Stoppable<'a> {
-    out: &'a mut dyn Write,
-    go_on: &'a dyn Fn() -> Result<()>,
-}
-
-impl Write for Stoppable<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (self.go_on)().map_err(io::Error::other)?;
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
+/// What is told of an output: its path, its length, its SHA-256.
+fn written(pending: &Pending) -> Option<(PathBuf, u64, Option<String>)> {
+    pending.kind?;
+    // A file that we have open has attributes.
+    let bytes = pending.artifact.file().metadata().map_or(0, |attributes| attributes.len());
+    Some((pending.path.clone(), bytes, pending.sums.as_ref().map(|sums| sums.sha256.clone())))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

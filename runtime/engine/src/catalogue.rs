@@ -84,6 +84,24 @@ pub fn read(path: &[PathBuf], given: &[PathBuf]) -> Result<Catalogue, Faults> {
     faults.or(Catalogue { elements, broken })
 }
 
+/// Elements on `path` that hide others of the same name, with those that they hide, in the order in which it happens.
+/// A directory that can't be listed is [`read`]'s to tell.
+pub fn overrides(path: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
+    let mut faults = Faults::default();
+    let mut known: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut hiding = Vec::new();
+    for entry in path.iter().rev().flat_map(|directory| entries(directory, &mut faults)) {
+        let Ok(real) = entry.canonicalize() else { continue };
+        if !real.is_dir() {
+            continue;
+        }
+        if let Some(old) = known.insert(name_of(&real), real.clone()).filter(|old| *old != real) {
+            hiding.push((real, old));
+        }
+    }
+    hiding
+}
+
 /// The name of the element at a path: that of its real directory, or of its file without `.wasm`.
 pub fn name_of(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());

@@ -4,10 +4,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use dibw_plan::{Fault, FaultKind, Faults, Plan};
+use dibw_plan::{DiskWriter, Fault, FaultKind, Faults, Plan};
 use dibw_sys::work_dir::{self, Cleaned};
 use dibw_sys::{lvm, probe};
 
+use crate::artifacts::PUSHERS;
 use crate::run::Paths;
 
 /// Whether `plan` can be built on this machine.
@@ -29,10 +30,30 @@ pub fn machine(plan: &Plan, paths: &Paths) -> Result<(), Faults> {
             );
         }
     }
+    outputs(plan, &mut faults);
     architecture(&plan.arch, &mut faults);
     kernel(plan, paths, &mut faults);
     directories(plan, &mut faults);
     faults.or(())
+}
+
+/// What the outputs need beyond the programs that the plan names.
+fn outputs(plan: &Plan, faults: &mut Faults) {
+    if plan.push.is_some() && PUSHERS.iter().all(|program| probe::find_tool(program).is_none()) {
+        let fault = host(format!("--push needs one of {}", PUSHERS.join(", ")));
+        faults.push(fault.hint("apt-get install skopeo"));
+    }
+    let given = plan.qemu_img_options.as_deref();
+    for kind in plan.types.iter().filter(|_| given.is_some() && probe::find_tool("qemu-img").is_some()) {
+        let Some(DiskWriter::QemuImg { format, options: Some(options) }) = kind.disk_writer(given) else {
+            continue;
+        };
+        if let Err(error) = probe::disk_format(format, &options) {
+            let message = format!("output type {} with the options {options}: {error:#}", kind.name());
+            let fault = Fault::new(FaultKind::Usage, message);
+            faults.push(fault.hint(format!("qemu-img convert -O {format} -o help lists the options")));
+        }
+    }
 }
 
 /// Debian's architectures, as `std::env::consts::ARCH` and as QEMU's user emulation call them.
@@ -131,7 +152,8 @@ pub(crate) fn in_memory(paths: &Paths) -> Option<u64> {
         return None;
     }
     let free = probe::free_memory().unwrap_or(0);
-    (free >= LEAST_MEMORY && probe::idmapped_tmpfs().is_ok()).then_some(free / 4 * 3)
+    (free >= paths.least_memory.unwrap_or(LEAST_MEMORY) && probe::idmapped_tmpfs().is_ok())
+        .then_some(free / 4 * 3)
 }
 
 /// Removes the work directories of builds that died.
@@ -176,7 +198,7 @@ impl Display for Finding {
 }
 
 /// Programs that builds use, and which every build needs.
-const TOOLS: [(&str, bool); 9] = [
+const TOOLS: [(&str, bool); 11] = [
     ("bash", true),
     ("mmdebstrap", false),
     ("mkfs.ext4", false),
@@ -185,6 +207,8 @@ const TOOLS: [(&str, bool); 9] = [
     ("mkfs.vfat", false),
     ("mcopy", false),
     ("mkswap", false),
+    ("mksquashfs", false),
+    ("qemu-img", false),
     ("qemu-system-x86_64", false),
 ];
 

@@ -108,13 +108,26 @@ impl Build<'_> {
         let plan = self.plan;
         let Some(disk) = &plan.disk else { return Err(Failure::new("the plan has no disk")) };
         self.files()?.write("/etc/fstab", disk.layout.fstab().as_bytes(), 0o644)?;
-        let size = self.image_size(disk)?;
+        let size = match self.image_bytes {
+            Some(settled) => settled,
+            None => self.image_size(disk)?,
+        };
         let epoch = (plan.source_date_epoch > 0).then_some(plan.source_date_epoch);
         for node in disk.layout.nodes() {
             make(&mut *self.machine(), node, size, epoch)?;
         }
         self.machine().move_target_to_disk()?;
         self.tell_hooks(disk, size)
+    }
+
+    /// Hooks of the block-device phase are told the size of the image, in KiB; what they change about the tree changes nothing about it.
+    pub(crate) fn settle_image_size(&mut self) -> Result<(), Failure> {
+        let plan = self.plan;
+        let Some(disk) = &plan.disk else { return Ok(()) };
+        let size = self.image_size(disk)?;
+        self.image_bytes = Some(size);
+        self.base_variables.insert("DIB_IMAGE_SIZE".into(), (size / 1024).to_string());
+        Ok(())
     }
 
     /// Bytes of the image: as asked for, or from what the target holds.

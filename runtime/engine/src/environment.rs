@@ -19,6 +19,7 @@ evaluate() {
     local dibw_file
     for dibw_file in "$@"; do
         dibw_current=$dibw_file
+        echo "dib-run-parts Sourcing environment file $dir/$dibw_file"
         . "$dir/$dibw_file"
     done
 }
@@ -34,7 +35,7 @@ pub fn command(directory: &str, files: &[String]) -> Vec<String> {
     fixed.into_iter().chain(files.iter().cloned()).collect()
 }
 
-/// Reads what [`SCRIPT`] wrote. Names that a hook must never get from another element are dropped.
+/// Reads what [`SCRIPT`] wrote.
 ///
 /// # Errors
 /// When the text is not what the script writes.
@@ -44,13 +45,85 @@ pub fn parse(base64: &str) -> Result<Variables> {
     for entry in bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
         let text = String::from_utf8_lossy(entry);
         let Some((name, value)) = text.split_once('=') else { bail!("environment.d gave {text:?}") };
-        if !is_shell_own(name)
-            && (name.starts_with("BASH_FUNC_") || dibw_policy::variable::refuse_read(name).is_none())
-        {
+        if !is_shell_own(name) {
             variables.insert(name.to_owned(), value.to_owned());
         }
     }
     Ok(variables)
+}
+
+/// Where programs are, on every system.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What hooks in the target see of variables that are meant for hooks on the host: those that steer a shell, a loader or an interpreter,
+/// or name a place that is only there, stay behind, as they do when sudo(8) starts something.
+pub fn for_target(variables: &Variables, tools: &str) -> Variables {
+    let mut seen: Variables = variables
+        .iter()
+        .filter(|(name, _)| !stays_behind(name))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
+    let fixed = [
+        ("HOME", "/root"),
+        ("LC_ALL", "C"),
+        ("LOGNAME", "root"),
+        ("PATH", &format!("{tools}:{PATH}")),
+        ("SUDO_COMMAND", "/usr/bin/dibw"),
+        ("SUDO_GID", "0"),
+        ("SUDO_UID", "0"),
+        ("SUDO_USER", "root"),
+        // systemctl must change links and not look for a running systemd
+        ("SYSTEMD_OFFLINE", "1"),
+        ("USER", "root"),
+    ];
+    seen.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    seen
+}
+
+/// sudo's own list of bad variables (its `plugins/sudoers/env.c`), and what the classic chroot unsets.
+fn stays_behind(name: &str) -> bool {
+    const PREFIXES: [&str; 8] = ["BASH_FUNC_", "LD_", "_RLD", "PYTHON", "PERL", "RUBY", "LC_", "DIBW_"];
+    const NAMES: [&str; 33] = [
+        "BASHOPTS",
+        "BASH_ENV",
+        "CDPATH",
+        "ENV",
+        "FPATH",
+        "GLOBIGNORE",
+        "HOSTALIASES",
+        "IFS",
+        "JAVA_TOOL_OPTIONS",
+        "KRB5_CONFIG",
+        "KRB5_KTNAME",
+        "LIBPATH",
+        "LOCALDOMAIN",
+        "NLSPATH",
+        "NULLCMD",
+        "OLDPWD",
+        "PATH_LOCALE",
+        "PS4",
+        "PWD",
+        "READNULLCMD",
+        "RES_OPTIONS",
+        "SHELLOPTS",
+        "SHLIB_PATH",
+        "SHLVL",
+        "TERMCAP",
+        "TERMINFO",
+        "TERMINFO_DIRS",
+        "TERMPATH",
+        "TMPDIR",
+        "TMPPREFIX",
+        "VIRTUAL_ENV",
+        "ZDOTDIR",
+        "_",
+    ];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// A shell function as bash takes it from its environment: the variable and its value.
+pub fn function(name: &str, body: &str) -> (String, String) {
+    (format!("BASH_FUNC_{name}%%"), format!("() {{ {body}\n}}"))
 }
 
 /// What every bash sets for itself.
@@ -64,8 +137,8 @@ mod tests {
 
     #[test]
     fn the_environment_comes_back_as_data() {
-        // printf 'A=1\0B=x=y\nz\0LD_PRELOAD=/evil\0SHLVL=2\0' | base64 -w0
-        let parsed = parse("QT0xAEI9eD15CnoATERfUFJFTE9BRD0vZXZpbABTSExWTD0yAA==").unwrap();
+        // printf 'A=1\0B=x=y\nz\0SHLVL=2\0' | base64 -w0
+        let parsed = parse("QT0xAEI9eD15CnoAU0hMVkw9MgA=").unwrap();
         assert_eq!(parsed, [("A", "1"), ("B", "x=y\nz")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
     }
 

@@ -64,8 +64,8 @@ pub enum Event {
         path: PathBuf,
         /// Size in bytes.
         bytes: u64,
-        /// SHA-256, hexadecimal.
-        sha256: String,
+        /// SHA-256, hexadecimal, where it was taken.
+        sha256: Option<String>,
     },
     /// The build ended well.
     Finished {

@@ -1,9 +1,10 @@
 //! The merged hooks tree (`TMP_HOOKS_PATH`): the directories of all classic elements laid over each other, where scripts find `../bin`,
 //! `../static` and their neighbours' files. Facts: compat/CONTRACT.md section 2.2. Duplicates were found when planning.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use dibw_plan::plan::PlannedElement;
@@ -11,22 +12,46 @@ use dibw_plan::plan::PlannedElement;
 /// Top-level files and directories of an element that stay out of the tree.
 const LEFT_OUT: [&str; 3] = ["tests", "__pycache__", "element.wasm"];
 
+/// Which element a file of the tree came from.
+#[derive(Debug, Default)]
+pub struct Owners {
+    by_path: BTreeMap<PathBuf, String>,
+}
+
+impl Owners {
+    /// The element of a file, links in the tree followed; none for what a hook made.
+    pub fn of(&self, tree: &Path, file: &Path) -> Option<String> {
+        let real = file.canonicalize().ok()?;
+        let inner = real.strip_prefix(tree.canonicalize().ok()?).ok()?;
+        let known = |path: &Path| self.by_path.get(path).cloned();
+        inner.ancestors().find_map(known)
+    }
+}
+
 /// Merges the directories of `elements`, in their order, into `tree`.
 ///
 /// # Errors
 /// When a file can't be read or written.
-pub fn merge(elements: &[PlannedElement], tree: &Path) -> Result<()> {
+pub fn merge(elements: &[PlannedElement], tree: &Path) -> Result<Owners> {
     make_dir(tree)?;
+    let mut owners = Owners::default();
     for element in elements {
         let directory = Path::new(&element.path);
         if directory.is_dir() {
-            merge_element(directory, tree).with_context(|| format!("hooks of element {}", element.name))?;
+            let mut own = |path: PathBuf| drop(owners.by_path.insert(path, element.name.clone()));
+            merge_element(directory, tree, &mut own)
+                .with_context(|| format!("hooks of element {}", element.name))?;
         }
     }
-    Ok(())
+    Ok(owners)
 }
 
-fn merge_element(directory: &Path, tree: &Path) -> Result<()> {
+/// Whether it is, links followed, a regular file that may be executed.
+pub fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn merge_element(directory: &Path, tree: &Path, own: &mut dyn FnMut(PathBuf)) -> Result<()> {
     for name in names(directory)? {
         let from = directory.join(&name);
         if LEFT_OUT.contains(&name.as_str()) || name.ends_with(".pyc") {
@@ -37,6 +62,7 @@ fn merge_element(directory: &Path, tree: &Path) -> Result<()> {
             make_dir(&to)?;
             for entry in names(&from)?.into_iter().filter(|entry| !entry.starts_with('.')) {
                 copy(&from.join(&entry), &to.join(&entry))?;
+                own(Path::new(&name).join(&entry));
             }
         } else {
             copy(&from, &tree.join(&name))?;

@@ -46,6 +46,8 @@ pub struct Inside {
     pub env: BTreeMap<String, String>,
     /// What it reads.
     pub stdin: Vec<u8>,
+    /// It talks to the user: its input and outputs are ours.
+    pub interactive: bool,
     /// It is killed when it takes longer.
     pub timeout: Option<Duration>,
     /// The host's network.
@@ -71,10 +73,27 @@ pub struct Outside {
     pub confinement: Confinement,
     /// The host's network.
     pub network: bool,
+    /// It talks to the user: its input and outputs are ours.
+    pub interactive: bool,
     /// Directories it may write to.
     pub writable: Vec<PathBuf>,
     /// Directories it must see wherever they are: those of the elements, and where it starts.
     pub readable: Vec<PathBuf>,
+    /// A directory where it seems to write; what it writes waits until the build has ended well.
+    pub captured: Option<PathBuf>,
+    /// The target has `/proc`, `/dev` and `/sys`, so that `chroot` works.
+    pub furnished: bool,
+}
+
+/// A program of the host that does a part of the runtime's own work, as root and unconfined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostTool {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Variables beside the few that every tool has.
+    pub env: BTreeMap<String, String>,
+    /// It is killed when it takes longer.
+    pub timeout: Option<Duration>,
 }
 
 /// What a build can run out of.
@@ -119,6 +138,21 @@ pub trait Machine: Disks {
     /// # Errors
     /// When it can't be started; its own status is not an error.
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
+    /// Gives back what hooks on the host have left mounted in the target.
+    ///
+    /// # Errors
+    /// When it is busy.
+    fn drop_hook_mounts(&mut self) -> Result<()>;
+
+    /// The directory with what was written to the directory [`Outside::captured`].
+    fn captured(&self, directory: &Path) -> PathBuf;
+
+    /// Runs a program of the host for the runtime itself.
+    ///
+    /// # Errors
+    /// When it can't be started; its own status is not an error.
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending>;
 
     /// Bytes in use by the target, as file systems count them.
     ///

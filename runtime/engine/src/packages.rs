@@ -18,7 +18,7 @@ impl Build<'_> {
     /// Installs and removes what the plan and this phase's typed hooks ask for.
     pub(crate) fn packages(&mut self, phase: Phase, requests: &[PackageRequest]) -> Result<(), Failure> {
         let mut all = requests.to_vec();
-        if !is_removal(requests) {
+        if !is_removal(requests) && self.rehearsed.insert(phase) {
             all.extend(self.rehearse(phase)?);
         }
         self.requested.extend(all.iter().map(|request| (phase, request.package.clone())));

@@ -3,17 +3,19 @@
 mod disk;
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use dibw_plan::Confinement;
 use dibw_plan::layout::{Geometry, Lvm, VolumeGroup};
-use dibw_sys::confined::{ConfinedCommand, Level};
+use dibw_sys::confined::{Captured, ConfinedCommand, Level, TargetView, View};
 use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
 use dibw_sys::loops::LoopIdentity;
+use dibw_sys::mounts::unmount;
 use dibw_sys::overlay::TargetTree;
-use dibw_sys::process::{Finished, Status};
+use dibw_sys::process::{Finished, Status, ToolCommand};
 use dibw_sys::runner::Runner;
 use dibw_sys::sandbox::{
     Bind, BindAccess, BindOwners, DeviceNode, Extras, Input, Network, SandboxCommand, Sysfs, TargetSource,
@@ -24,8 +26,14 @@ use dibw_sys::work_dir::{Outlives, WorkDir};
 
 pub use self::disk::{Disk, DiskPlaces};
 use crate::disks::{Disks, FileSystem, Volume};
-use crate::machine::{Ending, Full, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use crate::machine::{Ending, Full, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use crate::run::Paths;
+
+/// Parts of the directory to build in: `/tmp` of hooks on the host, what they left mounted, and what they wrote beside the artifacts.
+const TMP: &str = "tmp";
+const KEPT: &str = "hook-mounts";
+const UPPER: &str = "beside";
+const CAPTURE_WORK: &str = "beside-work";
 
 /// This machine.
 pub struct RealMachine {
@@ -34,6 +42,8 @@ pub struct RealMachine {
     disk: Disk,
     /// Where the disk is mounted, once the target has moved there.
     moved: Option<PathBuf>,
+    /// What hooks on the host left mounted in the target: the path there, and where it is kept.
+    hook_mounts: Vec<(String, PathBuf)>,
     build_dir: PathBuf,
     /// Last: everything else lies in it.
     work: Option<WorkDir>,
@@ -51,6 +61,11 @@ impl RealMachine {
         let work = WorkDir::create(base, crate::check::in_memory(paths))?;
         let build_dir = work.path();
         let tree = TargetTree::new(&build_dir)?;
+        for part in [TMP, KEPT, UPPER, CAPTURE_WORK] {
+            let directory = build_dir.join(part);
+            std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+        }
+        make_sticky(&build_dir.join(TMP))?;
         let places = DiskPlaces {
             images: build_dir.join("images"),
             root: build_dir.join("disk"),
@@ -62,6 +77,7 @@ impl RealMachine {
             tree,
             disk: Disk::new(places),
             moved: None,
+            hook_mounts: Vec::new(),
             build_dir,
             work: Some(work),
         })
@@ -90,8 +106,48 @@ impl RealMachine {
             network: network(command.network),
             sysfs: Sysfs::Absent,
             devices,
-            binds: command.read_only.iter().map(bind).collect(),
+            binds: command.read_only.iter().map(bind).chain(self.hook_binds()).collect(),
         }
+    }
+
+    /// What hooks on the host mounted is there in the target too.
+    fn hook_binds(&self) -> impl Iterator<Item = Bind> + '_ {
+        self.hook_mounts.iter().map(|(path, place)| Bind {
+            source: place.clone(),
+            dest: path.into(),
+            access: BindAccess::ReadWrite,
+            owners: BindOwners::MappedIfPossible,
+        })
+    }
+
+    /// What a command on the host sees of the machine.
+    fn view(&mut self, command: &Outside) -> Result<View> {
+        let root = self.target()?;
+        // Once the target is on the disk, mounts in it would keep the disk from being unmounted.
+        let keep = self.moved.is_none().then(|| self.build_dir.join(KEPT));
+        let captured = command.captured.iter().filter(|path| !is_tmp(path)).map(|path| Captured {
+            path: path.clone(),
+            upper: self.build_dir.join(UPPER),
+            work: self.build_dir.join(CAPTURE_WORK),
+        });
+        let binds = self.hook_mounts.iter().map(|(path, place)| (place.clone(), path.clone()));
+        Ok(View {
+            writable: command.writable.clone(),
+            readable: command.readable.clone(),
+            tmp: Some(self.build_dir.join(TMP)),
+            captured: captured.collect(),
+            target: Some(TargetView { root, furnished: command.furnished, binds: binds.collect(), keep }),
+        })
+    }
+
+    /// Remembers what a command left mounted in the target.
+    fn keep_mounts(&mut self, left: Vec<(PathBuf, PathBuf)>) -> Result<()> {
+        let root = self.target()?;
+        for (path, place) in left {
+            let inner = path.strip_prefix(&root).context("a mount outside the target")?;
+            self.hook_mounts.push((format!("/{}", inner.display()), place));
+        }
+        Ok(())
     }
 
     /// Prepares the target for a command and has it run.
@@ -100,9 +156,10 @@ impl RealMachine {
             argv: command.argv.clone(),
             env: command.env.clone(),
             cwd: "/".into(),
-            stdin: match command.stdin.is_empty() {
-                true => Input::Null,
-                false => Input::Bytes(command.stdin.clone()),
+            stdin: match (command.interactive, command.stdin.is_empty()) {
+                (true, _) => Input::Terminal,
+                (false, true) => Input::Null,
+                (false, false) => Input::Bytes(command.stdin.clone()),
             },
             timeout: command.timeout,
             extras: self.extras(command),
@@ -166,14 +223,38 @@ impl Machine for RealMachine {
             argv: command.argv.clone(),
             env: command.env.clone(),
             cwd: command.cwd.clone(),
-            stdin: Input::Null,
+            stdin: if command.interactive { Input::Terminal } else { Input::Null },
             timeout: None,
             level,
-            writable: command.writable.clone(),
-            readable: command.readable.clone(),
+            view: self.view(command)?,
             network: network(command.network),
         };
-        self.runner.outside(&confined, &mut |stream, line| on_line(from_sys(stream), line)).map(ending)
+        let finished = self.runner.outside(&confined, &mut |stream, line| on_line(from_sys(stream), line))?;
+        self.keep_mounts(finished.kept.clone())?;
+        Ok(ending(finished))
+    }
+
+    fn drop_hook_mounts(&mut self) -> Result<()> {
+        while let Some((_, place)) = self.hook_mounts.pop() {
+            unmount(&place)?;
+        }
+        Ok(())
+    }
+
+    fn captured(&self, directory: &Path) -> PathBuf {
+        self.build_dir.join(if is_tmp(directory) { TMP } else { UPPER })
+    }
+
+    fn tool(&mut self, tool: &HostTool, on_line: &mut OnLine<'_>) -> Result<Ending> {
+        let (program, args) = tool.argv.split_first().context("a tool without a name")?;
+        let command = ToolCommand {
+            program: program.into(),
+            args: args.iter().map(Into::into).collect(),
+            env: tool.env.clone(),
+            timeout: tool.timeout,
+            ..ToolCommand::default()
+        };
+        command.run(&mut |stream, line| on_line(from_sys(stream), line)).map(ending)
     }
 
     fn usage(&mut self) -> Result<u64> {
@@ -183,6 +264,7 @@ impl Machine for RealMachine {
 
     fn move_target_to_disk(&mut self) -> Result<()> {
         let root = self.disk_root();
+        self.drop_hook_mounts()?;
         let from = self.tree.mount_plain()?.to_path_buf();
         copy_tree(&from, &root, &[], &mut |_| match signals::interrupted() {
             Some(_) => bail!("interrupted"),
@@ -203,6 +285,7 @@ impl Machine for RealMachine {
         // A further signal must not break the unwinding.
         let _shield = signals::Shield::raise();
         let mut errors = self.disk.release();
+        errors.extend(self.drop_hook_mounts().err());
         errors.extend(self.tree.unmount().err());
         errors.extend(self.work.take().and_then(|work| work.remove().err()));
         errors
@@ -303,4 +386,15 @@ fn ending(finished: Finished) -> Ending {
         Status::TimedOut => Ending::TimedOut,
         Status::Interrupted => Ending::Interrupted,
     }
+}
+
+/// Hooks have a `/tmp` of their own, which catches what they write.
+fn is_tmp(directory: &Path) -> bool {
+    directory == Path::new("/tmp")
+}
+
+/// As `/tmp` is: for everybody, but nobody removes the files of others.
+fn make_sticky(directory: &Path) -> Result<()> {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o1777))
+        .with_context(|| format!("permissions of {}", directory.display()))
 }

@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use dibw_host::LoadedElement;
-use dibw_plan::{Action, FaultKind, Phase, Plan, Step};
+use dibw_plan::{Action, FaultKind, Phase, Plan, Side, Step};
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
 use crate::environment::Variables;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
+use crate::hooks_tree::Owners;
 use crate::machine::{Full, Machine};
 use crate::real::RealMachine;
 use crate::target::TargetFiles;
@@ -28,6 +29,21 @@ pub struct Paths {
     pub cache: PathBuf,
     /// Work in memory when there is enough.
     pub tmpfs: bool,
+    /// Least memory of a machine that works in memory, in bytes; none means what an ordinary image needs.
+    pub least_memory: Option<u64>,
+    /// Downloads of hooks; none means in `cache`.
+    pub image_cache: Option<PathBuf>,
+    /// Locks that hooks of several builds share.
+    pub lockfiles: Option<PathBuf>,
+}
+
+/// The one who builds.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// Variables of his that hooks see and no plan has.
+    pub variables: Variables,
+    /// Whose the artifacts are to be, user and group; none means root's.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// What a build made.
@@ -46,12 +62,25 @@ pub struct Build<'a> {
     pub(crate) host: Rc<dibw_host::Host>,
     /// The merged hooks tree.
     pub(crate) hooks: PathBuf,
+    /// Which element each file of the hooks tree came from.
+    pub(crate) owners: Owners,
     pub(crate) image_cache: PathBuf,
+    pub(crate) lockfiles: Option<PathBuf>,
     pub(crate) start_dir: PathBuf,
+    /// Whose the artifacts are to be.
+    pub(crate) owner: Option<(u32, u32)>,
     /// Variables before `environment.d`, with what typed hooks set.
     pub(crate) base_variables: Variables,
     /// Variables of the phase.
     pub(crate) variables: Variables,
+    /// Whose they are: hooks in the target or on the host.
+    pub(crate) side: Side,
+    /// Phases whose typed hooks were asked for their packages.
+    pub(crate) rehearsed: BTreeSet<Phase>,
+    /// Bytes of the image, once hooks were told of it.
+    pub(crate) image_bytes: Option<u64>,
+    /// Steps done, for numbering.
+    pub(crate) done: usize,
     /// Components, compiled.
     pub(crate) loaded: BTreeMap<String, Rc<LoadedElement>>,
     /// Packages that were part of a phase's transaction.
@@ -68,9 +97,14 @@ pub struct Build<'a> {
 ///
 /// # Errors
 /// The first thing that went wrong; nothing is left behind.
-pub fn build(plan: &Plan, paths: &Paths, events: Rc<dyn Events>) -> Result<Artifacts, Failure> {
+pub fn build(
+    plan: &Plan,
+    paths: &Paths,
+    caller: &Caller,
+    events: Rc<dyn Events>,
+) -> Result<Artifacts, Failure> {
     let machine = RealMachine::new(paths).context("preparing the work directory")?;
-    build_on(plan, paths, Rc::new(RefCell::new(machine)), events)
+    build_on(plan, paths, caller, Rc::new(RefCell::new(machine)), events)
 }
 
 /// Executes `plan` on `machine`.
@@ -80,10 +114,11 @@ pub fn build(plan: &Plan, paths: &Paths, events: Rc<dyn Events>) -> Result<Artif
 pub fn build_on(
     plan: &Plan,
     paths: &Paths,
+    caller: &Caller,
     machine: Rc<RefCell<dyn Machine>>,
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
-    let mut outcome = Build::new(plan, paths, machine.clone(), events.clone()).and_then(Build::run);
+    let mut outcome = Build::new(plan, paths, caller, machine.clone(), events.clone()).and_then(Build::run);
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
         match &mut outcome {
@@ -99,22 +134,36 @@ impl<'a> Build<'a> {
     fn new(
         plan: &'a Plan,
         paths: &Paths,
+        caller: &Caller,
         machine: Rc<RefCell<dyn Machine>>,
         events: Rc<dyn Events>,
     ) -> Result<Self, Failure> {
         let work_dir = machine.borrow().work_dir().to_path_buf();
         // Another build may be using the cache: one that wants nothing of it has its own.
-        let image_cache = if plan.refresh { work_dir.join("cache") } else { paths.cache.join("images") };
-        std::fs::create_dir_all(&image_cache).with_context(|| format!("making {}", image_cache.display()))?;
+        let image_cache = match &paths.image_cache {
+            _ if plan.refresh => work_dir.join("cache"),
+            Some(given) => given.clone(),
+            None => paths.cache.join("images"),
+        };
+        for directory in [&image_cache].into_iter().chain(&paths.lockfiles) {
+            std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        }
         let hooks = work_dir.join("hooks");
         let mut build = Self {
             plan,
             events,
             audit: Rc::new(RefCell::new(Audit::default())),
             host: Rc::new(dibw_host::Host::new(&paths.cache.join("components"))?),
-            base_variables: plan.variables.clone(),
-            variables: plan.variables.clone(),
+            base_variables: caller.variables.clone(),
+            owner: caller.owner,
+            variables: Variables::new(),
+            side: Side::Outside,
+            rehearsed: BTreeSet::new(),
+            image_bytes: None,
+            done: 0,
+            owners: Owners::default(),
             image_cache,
+            lockfiles: paths.lockfiles.clone(),
             start_dir: std::env::current_dir().context("the current directory")?,
             hooks,
             loaded: BTreeMap::new(),
@@ -126,42 +175,39 @@ impl<'a> Build<'a> {
             began: Instant::now(),
             machine,
         };
-        build.add_paths(work_dir);
+        build.set_base_variables(&work_dir);
         Ok(build)
-    }
-
-    /// The variables that name places on this machine; the plan knows all others.
-    fn add_paths(&mut self, work_dir: PathBuf) {
-        let paths = [
-            ("TMP_BUILD_DIR", work_dir.clone()),
-            ("TMP_IMAGE_DIR", work_dir.join("images")),
-            ("TMP_HOOKS_PATH", self.hooks.clone()),
-            ("TMP_MOUNT_PATH", work_dir.join("target")),
-            ("DIB_IMAGE_CACHE", self.image_cache.clone()),
-        ];
-        let named = paths.map(|(name, path)| (name.to_owned(), path.display().to_string()));
-        self.base_variables.extend(named);
-        self.variables = self.base_variables.clone();
     }
 
     fn run(mut self) -> Result<Artifacts, Failure> {
         let digest = dibw_plan::digest::digest(self.plan);
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
-        crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
+        self.owners = crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
+        self.install_library()?;
+        let images = self.machine().work_dir().join("images");
+        std::fs::create_dir_all(&images).with_context(|| format!("making {}", images.display()))?;
         // There is a target, if an empty one, from the first step on.
         self.machine().begin_layer("000-empty")?;
         let plan = self.plan;
-        for (index, step) in plan.steps.iter().enumerate() {
-            self.stop_if_told()?;
-            let began = Instant::now();
-            let phase = step.phase.map_or("", Phase::name).to_owned();
-            self.tell(Event::Step { number: index + 1, phase, title: dibw_plan::render::title(step) });
-            if changes_target(&step.action) {
-                let layer = format!("{:03}-{}", index + 1, dibw_plan::render::title(step));
-                self.machine.borrow_mut().begin_layer(&layer)?;
+        let mut phases = Phase::ALL.into_iter().peekable();
+        let mut steps = plan.steps.as_slice();
+        while let Some(first) = steps.first() {
+            // A phase without steps may have got hooks by those before it.
+            while let Some(phase) = phases.next_if(|phase| *phase <= place(first)) {
+                let count = steps.iter().take_while(|step| step.phase == Some(phase)).count();
+                let (own, rest) = steps.split_at(count);
+                steps = rest;
+                self.phase(phase, own)?;
             }
-            self.step(step).map_err(|failure| self.blame(step, failure))?;
-            self.tell(Event::StepDone { number: index + 1, took: began.elapsed() });
+            let between = steps.iter().take_while(|step| step.phase.is_none()).count();
+            let (own, rest) = steps.split_at(between);
+            steps = rest;
+            for step in own {
+                while let Some(phase) = phases.next_if(|phase| *phase <= place(step)) {
+                    self.phase(phase, &[])?;
+                }
+                self.numbered(step)?;
+            }
         }
         self.stop_if_told()?;
         self.finish_outputs()?;
@@ -169,18 +215,37 @@ impl<'a> Build<'a> {
         Ok(self.artifacts)
     }
 
+    /// Does one step and tells of it.
+    pub(crate) fn numbered(&mut self, step: &Step) -> Result<(), Failure> {
+        self.stop_if_told()?;
+        let began = Instant::now();
+        self.done += 1;
+        let number = self.done;
+        let phase = step.phase.map_or("", Phase::name).to_owned();
+        self.tell(Event::Step { number, phase, title: dibw_plan::render::title(step) });
+        if changes_target(&step.action) {
+            let layer = format!("{number:03}-{}", dibw_plan::render::title(step));
+            self.machine.borrow_mut().begin_layer(&layer)?;
+        }
+        self.step(step).map_err(|failure| self.blame(step, failure))?;
+        self.tell(Event::StepDone { number, took: began.elapsed() });
+        Ok(())
+    }
+
     /// Does one step.
-    fn step(&mut self, step: &'a Step) -> Result<(), Failure> {
+    fn step(&mut self, step: &Step) -> Result<(), Failure> {
         let phase = step.phase.unwrap_or(Phase::Cleanup);
         match &step.action {
-            Action::Environment { files } => self.environment(phase, files),
+            Action::Environment { .. } => self.environment(phase),
             Action::Script { name } => self.script(phase, name, step),
             Action::Hook => self.typed_hook(phase, step),
             Action::Packages { requests } => self.packages(phase, requests),
+            Action::PrepareTarget => self.prepare_target(),
             Action::InstallBin => self.install_bin(),
             Action::InstallStatic => self.install_static(),
             Action::InstallServiceMap { maps } => self.install_service_map(maps),
             Action::CleanTarget => self.clean_target(),
+            Action::ReportUsage { least } => self.report_usage(*least),
             Action::CreateDisk => self.create_disk(),
             Action::FinishDisk => self.finish_disk(),
             Action::PackageManifest => self.list_packages(),
@@ -233,17 +298,29 @@ impl<'a> Build<'a> {
     }
 }
 
+/// The phase that a step belongs to or comes after.
+fn place(step: &Step) -> Phase {
+    match (step.phase, &step.action) {
+        (Some(phase), _) => phase,
+        (None, Action::PrepareTarget) => Phase::Root,
+        (None, Action::CreateDisk) => Phase::BlockDevice,
+        (None, _) => Phase::Cleanup,
+    }
+}
+
 /// Whether a step may write to the target before it is on the disk.
 fn changes_target(action: &Action) -> bool {
     match action {
         Action::Script { .. }
         | Action::Hook
         | Action::Packages { .. }
+        | Action::PrepareTarget
         | Action::InstallBin
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }
         | Action::CleanTarget => true,
         Action::Environment { .. }
+        | Action::ReportUsage { .. }
         | Action::CreateDisk
         | Action::FinishDisk
         | Action::PackageManifest

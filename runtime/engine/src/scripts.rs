@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dibw_plan::{Extra, Phase, Side, Step};
+use dibw_plan::{Confinement, Extra, Phase, Side, Step};
 use dibw_sys::full::says_full_in_words;
 
 use crate::environment::Variables;
@@ -27,6 +27,8 @@ pub struct Lines {
     tail: VecDeque<String>,
     /// Everything on standard output, when it is kept.
     pub stdout: String,
+    /// A line on standard output assigns a value to `IMAGE_BLOCK_DEVICE`.
+    pub names_device: bool,
     keep_stdout: bool,
 }
 
@@ -48,6 +50,7 @@ impl Lines {
             self.stdout.push('\n');
             return;
         }
+        self.names_device |= stream == Stream::Stdout && line.contains("IMAGE_BLOCK_DEVICE=");
         let line = printable(line);
         if self.tail.len() == TAIL {
             self.tail.pop_front();
@@ -73,12 +76,18 @@ impl Lines {
 impl Build<'_> {
     /// Runs the script of a step.
     pub(crate) fn script(&mut self, phase: Phase, name: &str, step: &Step) -> Result<(), Failure> {
+        let said = |build: &Self, text: String| {
+            if build.plan.classic {
+                build.tell(Event::Output { line: format!("dib-run-parts {text}") });
+            }
+        };
         let file = self.hooks.join(format!("{phase}.d")).join(name);
         let what = format!("{phase}.d/{name} of element {}", step.element.as_deref().unwrap_or("?"));
         let mut lines = Lines::new();
         let ending = match phase.side() {
             Side::Inside => {
                 let seen = format!("{IN_TARGET}/{phase}.d/{name}");
+                said(self, format!("Running {seen}"));
                 let command = Inside {
                     argv: with_interpreter(&file, &seen)?,
                     env: self.inside_variables(),
@@ -90,19 +99,42 @@ impl Build<'_> {
                 self.inside(&command, &mut lines)?
             }
             Side::Outside => {
+                said(self, format!("Running {}", file.display()));
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
-                    env: self.outside_variables(phase)?,
-                    cwd: self.start_dir.clone(),
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
-                    writable: self.writable()?,
-                    readable: self.readable(),
+                    ..self.outside_command(phase)?
                 };
                 self.outside(&command, &mut lines)?
             }
         };
-        lines.judge(&what, ending).map(drop)
+        let names_device = lines.names_device;
+        lines.judge(&what, ending).map_err(|failure| in_pipeline(phase, failure))?;
+        if phase == Phase::BlockDevice && names_device {
+            let message = format!("{what} makes a disk of its own (it prints IMAGE_BLOCK_DEVICE=)");
+            let hint = "describe the disk in a block-device-default.yaml of an element, or in DIB_BLOCK_DEVICE_CONFIG";
+            return Err(Failure::new(message).hint(hint));
+        }
+        said(self, format!("{name} completed"));
+        Ok(())
+    }
+
+    /// A command on the host in a phase; the caller says which, and how it is confined.
+    pub(crate) fn outside_command(&self, phase: Phase) -> Result<Outside, Failure> {
+        Ok(Outside {
+            argv: Vec::new(),
+            env: self.outside_variables(phase)?,
+            cwd: self.start_dir.clone(),
+            confinement: Confinement::Confined,
+            network: !self.plan.offline,
+            interactive: false,
+            writable: self.writable()?,
+            readable: self.readable(),
+            captured: self.beside_artifacts(),
+            // The root phase makes the directories itself; in block-device the tree is about to be copied.
+            furnished: !matches!(phase, Phase::Root | Phase::BlockDevice),
+        })
     }
 
     /// Runs a command in the target's sandbox, passing its lines on.
@@ -119,27 +151,27 @@ impl Build<'_> {
 
     /// What hooks in the target see.
     pub(crate) fn inside_variables(&self) -> Variables {
-        let fixed = [
-            ("HOME", "/root"),
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("LC_ALL", "C"),
-            // systemctl must change links and not look for a running systemd
-            ("SYSTEMD_OFFLINE", "1"),
-        ];
-        let mut variables = self.variables.clone();
-        variables.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        variables
+        match self.side {
+            Side::Inside => self.variables.clone(),
+            Side::Outside => crate::environment::for_target(&self.variables, IN_TARGET_TOOLS),
+        }
+    }
+
+    /// Variables begin anew in each phase; its `environment.d` comes over them.
+    pub(crate) fn enter_phase(&mut self, phase: Phase) {
+        self.side = phase.side();
+        self.variables = match self.side {
+            Side::Inside => crate::environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
+            Side::Outside => self.base_variables.clone(),
+        };
     }
 
     /// What hooks on the host see.
     pub(crate) fn outside_variables(&self, phase: Phase) -> Result<Variables, Failure> {
-        let mut variables = self.variables.clone();
-        let fixed = [
-            ("HOME", "/root"),
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("LC_ALL", "C"),
-        ];
-        variables.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut variables = match self.side {
+            Side::Outside => self.variables.clone(),
+            Side::Inside => self.base_variables.clone(),
+        };
         if matches!(phase, Phase::Root | Phase::Cleanup) {
             variables.insert("TARGET_ROOT".into(), self.target()?.display().to_string());
         }
@@ -149,7 +181,9 @@ impl Build<'_> {
     /// The directories that hooks on the host may write to.
     fn writable(&self) -> Result<Vec<PathBuf>, Failure> {
         let work_dir = self.machine().work_dir().to_path_buf();
-        Ok(vec![work_dir, self.image_cache.clone(), self.target()?])
+        let mut writable = vec![work_dir, self.image_cache.clone(), self.target()?];
+        writable.extend(self.lockfiles.clone());
+        Ok(writable)
     }
 
     /// The directories that hooks on the host must see.
@@ -159,8 +193,9 @@ impl Build<'_> {
     }
 
     /// Evaluates `environment.d` for a phase into this build's variables.
-    pub(crate) fn environment(&mut self, phase: Phase, files: &[String]) -> Result<(), Failure> {
-        self.variables = self.base_variables.clone();
+    pub(crate) fn environment(&mut self, phase: Phase) -> Result<(), Failure> {
+        // Hooks of earlier phases may have added to it.
+        let files = self.environment_files()?;
         if files.is_empty() {
             return Ok(());
         }
@@ -170,7 +205,7 @@ impl Build<'_> {
         let ending = match phase.side() {
             Side::Inside => {
                 let command = Inside {
-                    argv: crate::environment::command(&format!("{IN_TARGET}/environment.d"), files),
+                    argv: crate::environment::command(&format!("{IN_TARGET}/environment.d"), &files),
                     env: self.inside_variables(),
                     timeout: Some(ENVIRONMENT_TIMEOUT),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -182,13 +217,11 @@ impl Build<'_> {
             Side::Outside => {
                 let directory = self.hooks.join("environment.d").display().to_string();
                 let command = Outside {
-                    argv: crate::environment::command(&directory, files),
-                    env: self.outside_variables(phase)?,
-                    cwd: self.start_dir.clone(),
-                    confinement: dibw_plan::Confinement::Confined,
+                    argv: crate::environment::command(&directory, &files),
                     network: false,
                     writable: Vec::new(),
-                    readable: self.readable(),
+                    captured: None,
+                    ..self.outside_command(phase)?
                 };
                 self.outside(&command, &mut lines)?
             }
@@ -201,6 +234,17 @@ impl Build<'_> {
     /// Tells the user something.
     pub(crate) fn message(&self, level: Level, element: &str, text: impl Into<String>) {
         self.tell(Event::Message { level, element: element.to_owned(), text: printable(&text.into()) });
+    }
+}
+
+/// Tools of ours that hooks in the target find before its own.
+pub const IN_TARGET_TOOLS: &str = "/tmp/in_target.d/.dibw/bin";
+
+/// The status of a script in block-device.d never was that of the build, which read its output through a pipe.
+fn in_pipeline(phase: Phase, failure: Failure) -> Failure {
+    match phase {
+        Phase::BlockDevice => Failure { status: failure.status.map(|_| 1), ..failure },
+        _ => failure,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::run::Build;
 
 impl<'a> Build<'a> {
     /// Runs the typed hook of a step.
-    pub(crate) fn typed_hook(&mut self, phase: Phase, step: &'a Step) -> Result<(), Failure> {
+    pub(crate) fn typed_hook(&mut self, phase: Phase, step: &Step) -> Result<(), Failure> {
         let (element, loaded) = self.load(step)?;
         let lender = self.lender(&element.name);
         let left = lender.left.clone();
@@ -58,10 +58,7 @@ impl<'a> Build<'a> {
     }
 
     /// The component of a step, compiled; its bytes must be those that were planned with.
-    pub(crate) fn load(
-        &mut self,
-        step: &'a Step,
-    ) -> Result<(&'a PlannedElement, Rc<LoadedElement>), Failure> {
+    pub(crate) fn load(&mut self, step: &Step) -> Result<(&'a PlannedElement, Rc<LoadedElement>), Failure> {
         let name = step.element.as_deref().unwrap_or_default();
         let plan = self.plan;
         let element = plan.elements.iter().find(|element| element.name == name);

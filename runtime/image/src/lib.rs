@@ -1,4 +1,4 @@
-//! Byte formats of disk images: partition tables, qcow2, tar streams, compression, checksums, sparse copies.
+//! Byte formats of disk images: partition tables, qcow2, tar streams, container images, compression, checksums, sparse copies.
 //!
 //! Owns the bytes and nothing else: everything works over plain files and `Read`/`Write`/`Seek`, needs no
 //! privilege and runs no other program. Must not know about plans, elements, loops or mounts: geometry and
@@ -10,6 +10,7 @@
 
 pub mod checksum;
 pub mod compress;
+pub mod container;
 pub mod extents;
 pub mod qcow2;
 pub mod sparse;

@@ -1,4 +1,4 @@
-//! Writing qcow2 images, compressed on several threads.
+//! Writing qcow2 images, compressed on several threads; reading them back is [`read`].
 //!
 //! Owns the conversion of a raw file into a qcow2 file of version 3. Must not know who asked, nor the names of the
 //! files. Called by the engine.
@@ -14,6 +14,7 @@
 
 mod cluster;
 mod layout;
+pub mod read;
 
 use std::fs::File;
 

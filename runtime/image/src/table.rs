@@ -5,6 +5,7 @@
 
 pub mod gpt;
 pub mod mbr;
+pub mod read;
 
 use std::io::{Seek, SeekFrom, Write};
 

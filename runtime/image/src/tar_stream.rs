@@ -7,14 +7,15 @@
 //! tree. Reading the extended attributes of links and special files needs `/proc`.
 
 mod attributes;
-mod header;
+pub(crate) mod header;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::vec::IntoIter;
 
 use anyhow::{Context, Result, bail};
@@ -23,13 +24,19 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, read
 use self::header::{Entry, Kind};
 
 /// Bytes that tar writes at once (20 blocks of 512, the default of every tar since the tape drive).
-const RECORD: u64 = 10_240;
+pub(crate) const RECORD: u64 = 10_240;
 
 /// What to write of a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TarOptions {
     /// Names of directories right below the root that are written without what is in them.
     pub emptied: Vec<OsString>,
+    /// Paths below the root, like `boot/lost+found`, that are left out with all that is in them.
+    pub omitted: Vec<PathBuf>,
+    /// What stands before every path, in place of `.`; without a slash at its end.
+    pub prefix: Option<String>,
+    /// Files that follow the tree, beside the prefix and not below it: name and content.
+    pub appended: Vec<(String, Vec<u8>)>,
     /// No modification time is later than this, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub latest_mtime: Option<u64>,
 }
@@ -47,7 +54,7 @@ pub struct Stats {
     pub skipped_sockets: u64,
 }
 
-/// Writes all below the directory `root` (`O_PATH` is enough), and `root` itself as `./`.
+/// Writes all below the directory `root` (`O_PATH` is enough), and `root` itself as `./` (or the prefix).
 ///
 /// Names are sorted by their bytes in every directory; owners are numbers; times are whole seconds; the extended
 /// attributes are all there are but the overlay file system's own. Sparse files are written out in full.
@@ -62,9 +69,12 @@ pub fn write_tree(root: impl AsFd, out: &mut dyn Write, options: &TarOptions) ->
         buffer: vec![0; 256 << 10],
         stats: Stats::default(),
     };
+    let prefix = format!("{}/", options.prefix.as_deref().unwrap_or(".")).into_bytes();
+    let omitted: HashSet<Vec<u8>> =
+        options.omitted.iter().map(|path| [&prefix[..], path.as_os_str().as_bytes()].concat()).collect();
     let top = open_directory(root.as_fd(), c".").context("cannot open the root of the tree")?;
-    stream.directory(&top, b"./")?;
-    let mut levels = vec![Level::read(top, b"./".to_vec())?];
+    stream.directory(&top, &prefix)?;
+    let mut levels = vec![Level::read(top, prefix)?];
     // A stack of our own: the depth of the tree is not ours to trust.
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.names.next() else {
@@ -72,6 +82,9 @@ pub fn write_tree(root: impl AsFd, out: &mut dyn Write, options: &TarOptions) ->
             continue;
         };
         let path = [&level.path[..], name.to_bytes()].concat();
+        if omitted.contains(&path) {
+            continue;
+        }
         let below = stream.entry(level, &name, path)?;
         if let Some((directory, path)) = below {
             if levels.len() == 1
@@ -81,6 +94,9 @@ pub fn write_tree(root: impl AsFd, out: &mut dyn Write, options: &TarOptions) ->
             }
             levels.push(Level::read(directory, path)?);
         }
+    }
+    for (name, content) in &options.appended {
+        stream.made_file(name, content)?;
     }
     stream.finish()
 }
@@ -236,6 +252,17 @@ impl Stream<'_> {
         self.stats.content_bytes += size;
         self.stats.stream_bytes += size;
         self.zeros(size.next_multiple_of(512) - size)
+    }
+
+    /// A file that is in no tree.
+    fn made_file(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        let mut entry = Entry::file(name, content.len() as u64);
+        entry.mtime = self.options.latest_mtime.and_then(|latest| i64::try_from(latest).ok()).unwrap_or(0);
+        self.header(&entry)?;
+        self.out.write_all(content).context("cannot write the tar stream")?;
+        self.stats.content_bytes += entry.size;
+        self.stats.stream_bytes += entry.size;
+        self.zeros(entry.size.next_multiple_of(512) - entry.size)
     }
 
     fn header(&mut self, entry: &Entry) -> Result<()> {

@@ -182,10 +182,11 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     };
     known
         .into_iter()
-        .map(|name| (distance(name), name))
-        .filter(|(distance, name)| *distance <= 1 + wrong.len().max(name.len()) / 4)
+        // Of two equally near names the one of the same length: a wrong letter is likelier than a missing one.
+        .map(|name| (distance(name), name.len().abs_diff(wrong.len()), name))
+        .filter(|(distance, _, name)| *distance <= 1 + wrong.len().max(name.len()) / 4)
         .min()
-        .map(|(_, name)| name)
+        .map(|(_, _, name)| name)
 }
 
 #[cfg(test)]
@@ -196,6 +197,7 @@ mod tests {
     fn the_nearest_name_is_suggested_only_when_near() {
         assert_eq!(nearest("debian-minmal", ["debian", "debian-minimal", "vm"]), Some("debian-minimal"));
         assert_eq!(nearest("xyz", ["debian", "debian-minimal"]), None);
+        assert_eq!(nearest("qcow3", ["qcow", "qcow2"]), Some("qcow2"));
         assert_eq!(nearest("debian", ["demo", "debian-minimal"]), Some("debian-minimal"));
     }
 

@@ -6,45 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
+use crate::output::OutputType;
 use crate::packages::PackageRequest;
 use crate::phase::Phase;
 use crate::request::Checksum;
-
-/// What an artifact is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names are the formats'")]
-pub enum OutputType {
-    Raw,
-    Qcow2,
-    Tar,
-    Tgz,
-    TarZst,
-}
-
-impl OutputType {
-    /// All types.
-    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Tar, Self::Tgz, Self::TarZst];
-
-    /// The name after `-t` and the suffix of the file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Tar => "tar",
-            Self::Tgz => "tgz",
-            Self::TarZst => "tar.zst",
-        }
-    }
-
-    /// Whether it is made from a disk image (and not from the tree).
-    pub fn is_disk(self) -> bool {
-        match self {
-            Self::Raw | Self::Qcow2 => true,
-            Self::Tar | Self::Tgz | Self::TarZst => false,
-        }
-    }
-}
 
 /// The whole of a build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +35,27 @@ pub struct Plan {
     /// Asked for through one of diskimage-builder's commands: its conventions hold for what lies beside an artifact.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub classic: bool,
+    /// A ramdisk: its elements leave kernel and initrd beside the artifacts, and the disk becomes no artifact.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ramdisk: bool,
+    /// Disk formats that are compressed by default are written without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncompressed: bool,
+    /// Options of the formats that qemu-img writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu_img_options: Option<String>,
+    /// Program and arguments in place of our own gzip.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gzip: Vec<String>,
+    /// Name and tag of container images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_target: Option<String>,
+    /// Where the container image is pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<String>,
+    /// Text of the manifest of an aci.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aci_manifest: Option<String>,
     /// The elements in dependency order.
     pub elements: Vec<PlannedElement>,
     /// Variables for hooks, before any `environment.d`.
@@ -173,6 +159,30 @@ pub struct Step {
     pub capabilities: Vec<String>,
 }
 
+impl Step {
+    /// The name it is ordered by among the hooks of its phase; none for what comes after all of them.
+    pub fn hook_name(&self) -> Option<String> {
+        let rest = match &self.action {
+            Action::Script { name } => return Some(name.clone()),
+            Action::Hook => self.element.as_deref().unwrap_or_default(),
+            Action::Packages { requests } if crate::packages::is_removal(requests) => "package-uninstalls",
+            Action::Packages { .. } => "package-installs",
+            Action::InstallBin => "install-bin",
+            Action::InstallStatic => "install-static-files",
+            Action::InstallServiceMap { .. } => "merge-svc-map-files",
+            Action::Environment { .. }
+            | Action::PrepareTarget
+            | Action::ReportUsage { .. }
+            | Action::CleanTarget
+            | Action::CreateDisk
+            | Action::FinishDisk
+            | Action::PackageManifest
+            | Action::Output { .. } => return None,
+        };
+        (!self.order.is_empty()).then(|| format!("{}-{rest}", self.order))
+    }
+}
+
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
@@ -194,6 +204,8 @@ pub enum Action {
         /// Who asks for what, in element order.
         requests: Vec<PackageRequest>,
     },
+    /// Sees to it that the root phase made a root file system, and readies it for hooks: the host's resolver is lent to it.
+    PrepareTarget,
     /// Copies the merged `bin/` to `/usr/local/bin`.
     InstallBin,
     /// Copies the merged `static/` over the target.
@@ -205,6 +217,11 @@ pub enum Action {
     },
     /// Puts the build's own resolv.conf, log and /tmp changes right.
     CleanTarget,
+    /// Tells how large the directories and files of the target are.
+    ReportUsage {
+        /// The smallest entry that is worth a line, in bytes.
+        least: u64,
+    },
     /// Makes image, table, file systems; copies the tree; mounts it for the last phases.
     CreateDisk,
     /// Unmounts, fills vfat file systems, checks, detaches.

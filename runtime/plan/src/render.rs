@@ -4,9 +4,10 @@ mod disk;
 mod table;
 
 use crate::digest::digest;
+use crate::output::OutputType;
 use crate::packages::Intent;
 use crate::phase::{Phase, Side};
-use crate::plan::{Action, Confinement, Extra, OutputType, Plan, Step};
+use crate::plan::{Action, Confinement, Extra, Plan, Step};
 
 /// Longest line of capabilities and elements, in characters.
 const WRAP: usize = 60;
@@ -26,10 +27,12 @@ pub fn title(step: &Step) -> String {
         Action::Script { name } => name.clone(),
         Action::Hook => format!("{}-{element}", step.order),
         Action::Packages { .. } => "packages".to_owned(),
+        Action::PrepareTarget => "prepare-target".to_owned(),
         Action::InstallBin => "install-bin".to_owned(),
         Action::InstallStatic => "install-static".to_owned(),
         Action::InstallServiceMap { .. } => "service-map".to_owned(),
         Action::CleanTarget => "clean-target".to_owned(),
+        Action::ReportUsage { .. } => "report-usage".to_owned(),
         Action::CreateDisk => "create-disk".to_owned(),
         Action::FinishDisk => "finish-disk".to_owned(),
         Action::PackageManifest => "package-manifest".to_owned(),
@@ -50,7 +53,7 @@ pub fn to_text(plan: &Plan) -> String {
 
 fn header(plan: &Plan) -> String {
     let outputs: Vec<String> =
-        plan.types.iter().map(|kind: &OutputType| format!("{}.{}", plan.output, kind.name())).collect();
+        plan.types.iter().map(|kind: &OutputType| format!("{}.{}", plan.output, kind.suffix())).collect();
     let elements: Vec<&str> = plan.elements.iter().map(|element| element.name.as_str()).collect();
     let mut lines = vec![
         ("plan", digest(plan)),
@@ -105,10 +108,12 @@ fn kind(step: &Step) -> &'static str {
         Action::Script { .. } | Action::Environment { .. } => "shell",
         Action::Hook => "wasm",
         Action::Packages { .. }
+        | Action::PrepareTarget
         | Action::InstallBin
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }
         | Action::CleanTarget
+        | Action::ReportUsage { .. }
         | Action::CreateDisk
         | Action::FinishDisk
         | Action::PackageManifest
@@ -123,10 +128,12 @@ fn place(step: &Step) -> &'static str {
         | (Action::Packages { .. } | Action::PackageManifest, _) => "inside",
         (
             Action::Hook
+            | Action::PrepareTarget
             | Action::InstallBin
             | Action::InstallStatic
             | Action::InstallServiceMap { .. }
             | Action::CleanTarget
+            | Action::ReportUsage { .. }
             | Action::CreateDisk
             | Action::FinishDisk
             | Action::Output { .. },
@@ -166,10 +173,12 @@ fn details(step: &Step) -> String {
         }
         Action::Script { .. }
         | Action::Hook
+        | Action::PrepareTarget
         | Action::InstallBin
         | Action::InstallStatic
         | Action::InstallServiceMap { .. }
         | Action::CleanTarget
+        | Action::ReportUsage { .. }
         | Action::CreateDisk
         | Action::FinishDisk
         | Action::PackageManifest

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
-    /// SHA-256, always written.
+    /// SHA-256.
     Sha256,
     /// MD5, on request (Nodepool reads it).
     Md5,
@@ -47,7 +47,7 @@ pub struct Request {
     pub mkfs_options: String,
     /// ext4 journal size in MiB.
     pub journal_mib: u64,
-    /// Checksums beside SHA-256.
+    /// Checksums to write beside each artifact.
     pub checksums: BTreeSet<Checksum>,
     /// Replace an artifact of the same name instead of renaming it.
     pub overwrite: bool,
@@ -62,6 +62,18 @@ pub struct Request {
     /// Asked for through one of diskimage-builder's commands: its conventions hold for what lies beside an artifact, and
     /// there is always a disk.
     pub classic: bool,
+    /// A ramdisk is to be made: the disk becomes no artifact.
+    pub ramdisk: bool,
+    /// Compress the disk formats that can be (`qcow2`).
+    pub compressed: bool,
+    /// What qemu-img is given after `-o`.
+    pub qemu_img_options: Option<String>,
+    /// Name, with or without tag, of a container image.
+    pub docker_target: Option<String>,
+    /// Registry, name and tag that the container image is pushed to.
+    pub push: Option<String>,
+    /// The file named by `ACI_MANIFEST`.
+    pub aci_manifest: Option<NamedText>,
 }
 
 /// A text and where it came from.

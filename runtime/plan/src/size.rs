@@ -13,7 +13,7 @@ const IMAGE_GRANULE: u64 = 64 << 10;
 /// Share of a file system that the tree may fill; the rest is for metadata and use.
 const FILL: f64 = 0.6;
 /// What diskimage-builder adds for an EFI system partition.
-const EFI_MIB: u64 = 525;
+pub(crate) const EFI_MIB: u64 = 525;
 
 /// Factor by unit; the case of a unit matters.
 const UNITS: [(&str, u64); 14] = [

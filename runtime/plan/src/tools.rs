@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::output::{DiskWriter, OutputType};
 use crate::plan::{Action, Confinement, Plan};
 
 /// A program of the host.
@@ -17,7 +18,7 @@ pub struct Tool {
 }
 
 /// Program and Debian package.
-const PACKAGES: [(&str, &str); 30] = [
+const PACKAGES: [(&str, &str); 33] = [
     ("bash", "bash"),
     ("btrfs", "btrfs-progs"),
     ("curl", "curl"),
@@ -37,10 +38,13 @@ const PACKAGES: [(&str, &str); 30] = [
     ("mkfs.fat", "dosfstools"),
     ("mkfs.vfat", "dosfstools"),
     ("mkfs.xfs", "xfsprogs"),
+    ("mksquashfs", "squashfs-tools"),
     ("mkswap", "util-linux"),
     ("mmdebstrap", "mmdebstrap"),
+    ("pigz", "pigz"),
     ("pvcreate", "lvm2"),
     ("python3", "python3"),
+    ("qemu-img", "qemu-utils"),
     ("rpm", "rpm"),
     ("rsync", "rsync"),
     ("tar", "tar"),
@@ -80,6 +84,15 @@ pub fn required_tools(plan: &Plan) -> Vec<Tool> {
             for program in ["pvcreate", "vgcreate", "lvcreate"] {
                 need(program, "logical volumes".to_owned());
             }
+        }
+    }
+    for kind in &plan.types {
+        let reason = || format!("output type {}", kind.name());
+        match (kind, kind.disk_writer(plan.qemu_img_options.as_deref())) {
+            (_, Some(DiskWriter::QemuImg { .. })) => need("qemu-img", reason()),
+            (OutputType::Squashfs, _) => need("mksquashfs", reason()),
+            (OutputType::Tgz, _) => plan.gzip.first().into_iter().for_each(|program| need(program, reason())),
+            (_, Some(DiskWriter::Copy | DiskWriter::Qcow2) | None) => {}
         }
     }
     needed

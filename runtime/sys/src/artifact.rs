@@ -101,6 +101,11 @@ impl Artifact {
         &self.file
     }
 
+    /// Where another program of this build can open the file to write it, name or not.
+    pub fn open_path(&self) -> PathBuf {
+        path_of(&self.file)
+    }
+
     /// What the file will be called.
     pub fn final_path(&self) -> PathBuf {
         self.dir_path.join(&self.name)
@@ -123,7 +128,7 @@ impl Artifact {
     /// When it cannot be written (a full disk shows here at the latest) or named; then nothing of it remains.
     pub fn commit(self, existing: Existing) -> Result<PathBuf> {
         let path = self.final_path();
-        commit_all(vec![self], existing)?;
+        commit_all(vec![(self, existing)])?;
         Ok(path)
     }
 
@@ -189,19 +194,17 @@ impl Drop for Artifact {
 ///
 /// # Errors
 /// As [`Artifact::commit`]; files that were named already lose their names again.
-pub fn commit_all(artifacts: Vec<Artifact>, existing: Existing) -> Result<()> {
-    for artifact in &artifacts {
+pub fn commit_all(artifacts: Vec<(Artifact, Existing)>) -> Result<()> {
+    for (artifact, _) in &artifacts {
         artifact.write_out()?;
     }
-    if let Existing::Keep(time) = existing {
-        for artifact in &artifacts {
-            keep_old(&artifact.dir, &artifact.name, time).with_context(|| {
-                format!("output {}: keeping the old one", artifact.final_path().display())
-            })?;
-        }
+    for (artifact, existing) in &artifacts {
+        let Existing::Keep(time) = existing else { continue };
+        keep_old(&artifact.dir, &artifact.name, *time)
+            .with_context(|| format!("output {}: keeping the old one", artifact.final_path().display()))?;
     }
     let mut named: Vec<Artifact> = Vec::new();
-    for mut artifact in artifacts.into_iter().rev() {
+    for (mut artifact, _) in artifacts.into_iter().rev() {
         if let Err(error) = artifact.give_name() {
             for artifact in &named {
                 if let Err(errno) = rustix::fs::unlinkat(&artifact.dir, &artifact.name, AtFlags::empty()) {
@@ -216,6 +219,11 @@ pub fn commit_all(artifacts: Vec<Artifact>, existing: Existing) -> Result<()> {
         artifact.sync_name();
     }
     Ok(())
+}
+
+/// Where another program of this build can open a file that we have open: it need not have a name.
+pub fn path_of(file: &File) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
 }
 
 /// Writes a small file (checksums, manifests, `plan.json`) whole or not at all.

@@ -19,18 +19,56 @@ pub struct ConfinedCommand {
     pub env: BTreeMap<String, String>,
     /// Directory it starts in.
     pub cwd: PathBuf,
-    /// Standard input.
+    /// Standard input. Of an interactive command it is ours, as are its outputs.
     pub stdin: Input,
     /// Time limit; it and all it started are killed then.
     pub timeout: Option<Duration>,
     /// How it is caged.
     pub level: Level,
+    /// What it sees of the machine beyond the bare cage.
+    pub view: View,
+    /// The network it has.
+    pub network: Network,
+}
+
+/// What a command on the host's own root may write to, and what is mounted for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
     /// The directories it may write to, with all that is mounted below them. Ignored at [`Level::Host`].
     pub writable: Vec<PathBuf>,
     /// Directories it must see although they lie below `/tmp` or `/run`, which are private; read-only.
     pub readable: Vec<PathBuf>,
-    /// The network it has.
-    pub network: Network,
+    /// A directory in place of the private `/tmp`. Ignored at [`Level::Host`].
+    pub tmp: Option<PathBuf>,
+    /// Directories it sees and seems to write to, while what it writes lands elsewhere. Ignored at [`Level::Host`].
+    pub captured: Vec<Captured>,
+    /// What is mounted in the root file system that it works on.
+    pub target: Option<TargetView>,
+}
+
+/// The root file system that a command works on, and what is mounted in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetView {
+    /// Where it is mounted.
+    pub root: PathBuf,
+    /// It gets `/proc`, `/dev` and, read-only, `/sys`, so that `chroot` into it works.
+    pub furnished: bool,
+    /// What is at the first path is seen at the second, which is a path of the target.
+    pub binds: Vec<(PathBuf, String)>,
+    /// An existing directory for mounts that the command leaves in the target: the caller's mount namespace has them there from then on,
+    /// as `0`, `1` ... Kernel file systems are not kept.
+    pub keep: Option<PathBuf>,
+}
+
+/// A directory whose changes land elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// The directory.
+    pub path: PathBuf,
+    /// An existing directory for what is written, on a file system that can hold overlay layers.
+    pub upper: PathBuf,
+    /// An existing empty directory beside it, for the kernel.
+    pub work: PathBuf,
 }
 
 /// How a command on the host's root is caged.

@@ -49,14 +49,6 @@ impl DetachedMount {
         Ok(Self(tree))
     }
 
-    /// A copy that shows only the entry `name` of the open directory `dir`.
-    pub fn clone_at(dir: BorrowedFd<'_>, name: &str) -> Result<Self> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-        open_tree(dir, name, flags).map(Self).with_context(|| format!("clone a mount of {name}"))
-    }
-
     /// A new file system of the kernel's own kind (`tmpfs`, `proc`, `sysfs`, `devpts`).
     pub fn new(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<Self> {
         let make = || {

@@ -6,6 +6,7 @@
 //! the command, reaps, and reports. When it ends, the kernel kills all that the command left behind.
 #![expect(unsafe_code, reason = "fork, close_range")]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,7 +32,7 @@ use crate::init::{block_signals, wait_as_init};
 use crate::process::Status;
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report};
 use crate::supervise::{is_closed, unshare};
-use crate::{inside_root, launch, loopback, outside_root, privileges, userns};
+use crate::{inside_root, kept_mounts, launch, loopback, outside_root, privileges, userns};
 
 /// Serves a job of [`crate::runner::Runner`] when this process was started for one; otherwise does nothing.
 ///
@@ -71,7 +72,9 @@ fn serve() -> Result<()> {
 fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
     let userns = File::open(&job.userns).context("open the build's user namespace")?;
     let stdin = open_input(&job.launch)?;
-    own_outputs(stdin.as_ref(), job.id_base)?;
+    if !job.launch.interactive {
+        own_outputs(stdin.as_ref(), job.id_base)?;
+    }
     privileges::become_mapped_root(job.id_base)?;
     private_world(UnshareFlags::NEWCGROUP, job.extras.network)?;
     rustix::system::sethostname(b"localhost").context("sethostname")?;
@@ -86,15 +89,30 @@ fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
 /// A command on the host's own root.
 fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
     let stdin = open_input(&job.launch)?;
+    let engine_mounts = File::open(&job.engine_mounts).context("open the engine's mount namespace")?;
     private_world(UnshareFlags::empty(), job.network)?;
     outside_root::build(job)?;
+    let target = job.view.target.clone().unwrap_or_default();
+    let mounted_before = match &target.keep {
+        Some(_) => kept_mounts::present(&target.root)?,
+        None => BTreeSet::new(),
+    };
     keep(channel, &job.launch, stdin, || {
         outside_root::mount_proc(job.level)?;
+        if target.furnished {
+            outside_root::furnish(&target.root)?;
+        }
         match job.level {
             Level::Confined => privileges::drop_host_capabilities(job.network),
             Level::Host => Ok(()),
         }
-    })
+    })?;
+    let Some(places) = &target.keep else { return Ok(()) };
+    for (path, place) in kept_mounts::hand_over(&target.root, places, &mounted_before, engine_mounts.as_fd())?
+    {
+        channel.send(&Report::Kept { path, place })?;
+    }
+    Ok(())
 }
 
 /// Namespaces of our own; the pid namespace begins with the next fork.

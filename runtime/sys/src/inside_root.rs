@@ -14,11 +14,9 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{chdir, fchdir, pivot_root};
 
-use crate::confined::Network;
 use crate::detached_mount::{Attributes, Depth, DetachedMount};
 use crate::in_root::{self, Links};
 use crate::minimal_dev::mount_dev;
-use crate::resolver;
 use crate::sandbox::{Bind, BindAccess, BindOwners, Sysfs};
 use crate::spec::{InsideJob, RootSpec};
 
@@ -39,14 +37,11 @@ pub(crate) fn build(job: &InsideJob, userns: BorrowedFd<'_>) -> Result<Vec<Place
     let root = mount_target(&job.root, userns)?;
     let root = root.as_fd();
     let mut made = Vec::new();
-    let dev = mount_dev(directory(root, "/dev")?.as_fd(), job.id_base, &job.extras.devices)?;
+    mount_dev(directory(root, "/dev")?.as_fd(), job.id_base, &job.extras.devices)?;
     if job.extras.sysfs == Sysfs::ReadOnly {
         let flags = quiet_attributes() | MountAttrFlags::MOUNT_ATTR_RDONLY;
         let sysfs = DetachedMount::new("sysfs", &[], flags)?;
         sysfs.attach(directory(root, "/sys")?.as_fd()).context("mount /sys")?;
-    }
-    if job.extras.network == Network::Host {
-        resolver::mount_resolv_conf(root, &dev, &mut made)?;
     }
     for bind in &job.extras.binds {
         mount_bind(root, bind, userns, &mut made)
@@ -172,8 +167,14 @@ fn mount_bind(
 ) -> Result<()> {
     let source = DetachedMount::clone_of(&bind.source, Depth::Recursive)?;
     let read_only = if bind.access == BindAccess::ReadOnly { libc::MOUNT_ATTR_RDONLY } else { 0 };
-    let idmap = (bind.owners == BindOwners::Mapped).then_some(userns);
-    source.change(Depth::Recursive, Attributes { set: CAGED | read_only, clear: 0, idmap })?;
+    let attributes = |idmap| Attributes { set: CAGED | read_only, clear: 0, idmap };
+    match bind.owners {
+        BindOwners::Mapped => source.change(Depth::Recursive, attributes(Some(userns)))?,
+        BindOwners::Foreign => source.change(Depth::Recursive, attributes(None))?,
+        BindOwners::MappedIfPossible => source
+            .change(Depth::Recursive, attributes(Some(userns)))
+            .or_else(|_| source.change(Depth::Recursive, attributes(None)))?,
+    }
     let kind = FileType::from_raw_mode(fstat(source.root()).context("stat")?.st_mode);
     let kind = if kind == FileType::Directory { kind } else { FileType::RegularFile };
 

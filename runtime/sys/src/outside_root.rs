@@ -3,15 +3,16 @@
 //! Must not change the mounts of anybody else. Called by `entry` as root, in a mount namespace of its own.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::mount::{MountAttrFlags, MountFlags, mount};
 
-use crate::confined::Level;
+use crate::confined::{Level, TargetView, View};
 use crate::detached_mount::{Attributes, Depth, DetachedMount, set_attributes};
+use crate::in_root::{self, Links};
 use crate::minimal_dev::mount_dev;
 use crate::spec::OutsideJob;
 
@@ -25,39 +26,32 @@ const PRIVATE: [(&str, &str); 2] = [("/tmp", "1777"), ("/run", "755")];
 /// Mounts everything but `/proc`.
 pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     if job.level == Level::Host {
-        return Ok(());
+        return bind_all(job.view.target.as_ref());
     }
-    // Outer directories first, so that an inner one ends up on top of it. Cloned while still writable.
-    let mut writable: Vec<PathBuf> = Vec::new();
-    for path in &job.writable {
-        writable.push(path.canonicalize().with_context(|| format!("writable directory {}", path.display()))?);
-    }
-    writable.sort();
-    writable.dedup();
-    let clones: Vec<(PathBuf, DetachedMount)> = writable
-        .into_iter()
-        .map(|path| DetachedMount::clone_of(&path, Depth::Recursive).map(|clone| (path, clone)))
-        .collect::<Result<_>>()?;
+    let view = &job.view;
+    // Made while everything can still be written to.
+    let clones = writable_mounts(view)?;
+    let tmp = view.tmp.as_deref().map(|path| DetachedMount::clone_of(path, Depth::Recursive)).transpose()?;
 
     let resolver = resolver_in_run();
     let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
     set_attributes(CWD, "/", Depth::Recursive, read_only).context("make the host read-only")?;
     // Cloned when everything is read-only already, and before it is hidden; with what is mounted below, which may be the work directory.
     let mut hidden: Vec<&PathBuf> =
-        job.readable.iter().filter(|path| is_hidden(path) && path.is_dir()).collect();
+        view.readable.iter().filter(|path| is_hidden(path) && path.is_dir()).collect();
     hidden.sort();
     let hidden: Vec<(PathBuf, DetachedMount)> = hidden
         .into_iter()
         .map(|path| DetachedMount::clone_of(path, Depth::Recursive).map(|clone| (path.clone(), clone)))
         .collect::<Result<_>>()?;
     for (path, mode) in PRIVATE {
-        if !clones.iter().any(|(writable, _)| writable == Path::new(path)) {
-            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-            let private = DetachedMount::new("tmpfs", &[("mode", mode)], attributes)?;
-            private
-                .attach(place(path.as_ref())?.as_fd())
-                .with_context(|| format!("mount a private {path}"))?;
-        }
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let private = DetachedMount::new("tmpfs", &[("mode", mode)], attributes)?;
+        let given = tmp.as_ref().filter(|_| path == "/tmp");
+        given
+            .unwrap_or(&private)
+            .attach(place(path.as_ref())?.as_fd())
+            .with_context(|| format!("mount a private {path}"))?;
     }
     keep_resolv_conf(resolver)?;
     mount_dev(place("/dev".as_ref())?.as_fd(), 0, &[])?;
@@ -66,6 +60,68 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
         clone.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;
+    }
+    bind_all(view.target.as_ref())
+}
+
+/// The directories that may be written to and those whose changes are captured, outer ones first, so that an inner one ends up on top.
+fn writable_mounts(view: &View) -> Result<Vec<(PathBuf, DetachedMount)>> {
+    let mut mounts = Vec::new();
+    for path in &view.writable {
+        let path = path.canonicalize().with_context(|| format!("writable directory {}", path.display()))?;
+        mounts.push((path.clone(), DetachedMount::clone_of(&path, Depth::Recursive)?));
+    }
+    for captured in &view.captured {
+        let path = captured.path.canonicalize();
+        let path = path.with_context(|| format!("captured directory {}", captured.path.display()))?;
+        // By descriptor: no character of the path can mean anything to the kernel's option parser.
+        let lower = place(&path)?;
+        let lower_path = format!("/proc/self/fd/{}", lower.as_raw_fd());
+        let (upper, work) = (text(&captured.upper)?, text(&captured.work)?);
+        let options = [("lowerdir", lower_path.as_str()), ("upperdir", upper), ("workdir", work)];
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let mount = DetachedMount::new("overlay", &options, attributes)
+            .with_context(|| format!("capture what is written to {}", path.display()))?;
+        mounts.push((path, mount));
+    }
+    mounts.sort_by(|(left, _), (right, _)| left.cmp(right));
+    mounts.dedup_by(|(left, _), (right, _)| left == right);
+    Ok(mounts)
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// Mounts what is to be seen in the target; no link of the target leads out of it.
+fn bind_all(target: Option<&TargetView>) -> Result<()> {
+    let Some(target) = target.filter(|target| !target.binds.is_empty()) else { return Ok(()) };
+    let root = place(&target.root)?;
+    for (from, to) in &target.binds {
+        let context = || format!("mount on {to} in the target");
+        let bound = DetachedMount::clone_of(from, Depth::Recursive)?;
+        let over = in_root::open(root.as_fd(), to, OFlags::PATH | OFlags::CLOEXEC, Links::Follow);
+        bound.attach(over.with_context(context)?.as_fd()).with_context(context)?;
+    }
+    Ok(())
+}
+
+/// Mounts what programs in the root file system `target` expect of a running system. Its directories may be anything: links in
+/// their place are refused, and what is missing is left out.
+pub(crate) fn furnish(target: &Path) -> Result<()> {
+    let root = place(target)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    for name in ["/proc", "/dev", "/sys"] {
+        let Ok(over) = in_root::open(root.as_fd(), name, flags, Links::Refuse) else { continue };
+        let mount = if name == "/proc" {
+            let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+                | MountAttrFlags::MOUNT_ATTR_NODEV
+                | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+            DetachedMount::new("proc", &[], quiet)?
+        } else {
+            DetachedMount::clone_of(name.as_ref(), Depth::Recursive)?
+        };
+        mount.attach(over.as_fd()).with_context(|| format!("mount {name} in {}", target.display()))?;
     }
     Ok(())
 }

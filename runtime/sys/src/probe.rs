@@ -83,6 +83,19 @@ pub fn package_of(program: &str) -> Option<&'static str> {
     Some(PACKAGES[at].1)
 }
 
+/// Whether qemu-img can make an image of `format` with these options (the text after `-o`): it makes a small one in memory.
+///
+/// # Errors
+/// What it says against them.
+pub fn disk_format(format: &str, options: &str) -> Result<()> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let image = File::from(rustix::fs::memfd_create("image", flags).context("memfd_create")?);
+    let path = crate::artifact::path_of(&image);
+    let args = ["create", "-q", "-f", format, "-o", options].map(std::ffi::OsStr::new);
+    let size = std::ffi::OsStr::new("16M");
+    crate::tool::run("qemu-img", args.into_iter().chain([path.as_os_str(), size])).map(drop)
+}
+
 /// Whether we act as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -78,6 +78,8 @@ pub struct Finished {
     pub tail: Vec<String>,
     /// From start to end.
     pub duration: Duration,
+    /// What it left mounted where that is kept ([`crate::confined::Keep`]): where, and where it is now.
+    pub kept: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Finished {
@@ -201,6 +203,7 @@ impl ToolCommand {
             status: finished.status.unwrap_or(status),
             tail: finished.tail,
             duration: finished.duration,
+            kept: Vec::new(),
         })
     }
 }

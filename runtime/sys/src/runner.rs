@@ -101,21 +101,27 @@ impl Runner {
             launch: launch(&command.argv, &command.env, &command.cwd, &input)?,
             level: command.level,
             network: command.network,
-            writable: command.writable.clone(),
-            readable: command.readable.clone(),
+            view: command.view.clone(),
+            engine_mounts: format!("/proc/{}/ns/mnt", std::process::id()).into(),
         });
         self.run(&job, &command.argv, command.timeout, Take::Lines(on_line))
     }
 
     fn run(&self, job: &Job, argv: &[String], timeout: Option<Duration>, take: Take<'_>) -> Result<Finished> {
         tracing::debug!(?job, "run");
-        let outputs = Outputs { stdout: Stdio::piped(), stderr: Stdio::piped() };
+        let outputs = match job.is_interactive() {
+            true => Outputs { stdout: Stdio::inherit(), stderr: Stdio::inherit() },
+            false => Outputs { stdout: Stdio::piped(), stderr: Stdio::piped() },
+        };
         let (child, mut channel) = Channel::start(&self.program, job, Some(outputs))?;
         let (watched, own_status) = watch(child, timeout, take, &mut || channel.hang_up())?;
         // The process is gone, so this never waits. The last report is the one that counts.
-        let mut last = None;
+        let (mut last, mut kept) = (None, Vec::new());
         while let Some(report) = channel.receive()? {
-            last = Some(report);
+            match report {
+                Report::Kept { path, place } => kept.push((path, place)),
+                report => last = Some(report),
+            }
         }
         let status = match (watched.status, last) {
             (_, Some(Report::Failed(message))) => bail!("sandbox for {}: {message}", shown(argv)),
@@ -126,11 +132,11 @@ impl Runner {
                 let program = argv[0].clone();
                 return Err(CannotStart { program, reason: StartFailure::from_errno(errno, exists) }.into());
             }
-            (None, Some(Report::Ready) | None) => {
+            (None, Some(Report::Ready | Report::Kept { .. }) | None) => {
                 bail!("sandbox for {}: it died unexpectedly ({own_status}); out of memory?", shown(argv))
             }
         };
-        Ok(Finished { status, tail: watched.tail, duration: watched.duration })
+        Ok(Finished { status, tail: watched.tail, duration: watched.duration, kept })
     }
 }
 
@@ -147,21 +153,33 @@ fn shown(argv: &[String]) -> String {
 const SHOWN: usize = 80;
 
 /// Standard input of a command, kept open until it has ended.
-struct Fed(Option<File>);
+enum Fed {
+    Nothing,
+    Bytes(File),
+    Terminal,
+}
 
 impl Fed {
     fn new(input: &Input) -> Result<Self> {
-        let Input::Bytes(bytes) = input else { return Ok(Self(None)) };
+        let bytes = match input {
+            Input::Null => return Ok(Self::Nothing),
+            Input::Terminal => return Ok(Self::Terminal),
+            Input::Bytes(bytes) => bytes,
+        };
         let mut file =
             File::from(memfd_create("stdin", MemfdFlags::CLOEXEC).context("memfd for standard input")?);
         file.write_all(bytes).context("fill standard input")?;
         file.rewind().context("rewind standard input")?;
-        Ok(Self(Some(file)))
+        Ok(Self::Bytes(file))
     }
 
     fn proc_path(&self) -> Option<PathBuf> {
-        let file = self.0.as_ref()?;
-        Some(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into())
+        let descriptor = match self {
+            Self::Nothing => return None,
+            Self::Bytes(file) => file.as_raw_fd(),
+            Self::Terminal => std::io::stdin().as_raw_fd(),
+        };
+        Some(format!("/proc/{}/fd/{descriptor}", std::process::id()).into())
     }
 }
 
@@ -182,5 +200,11 @@ fn launch(
     if let Some(name) = env.keys().find(bad_name) {
         bail!("{}: {name:?} can't be the name of a variable", argv[0]);
     }
-    Ok(Launch { argv: argv.to_vec(), env: env.clone(), cwd: cwd.to_owned(), stdin: input.proc_path() })
+    Ok(Launch {
+        argv: argv.to_vec(),
+        env: env.clone(),
+        cwd: cwd.to_owned(),
+        stdin: input.proc_path(),
+        interactive: matches!(input, Fed::Terminal),
+    })
 }

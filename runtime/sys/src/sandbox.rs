@@ -19,6 +19,8 @@ pub enum Input {
     Null,
     /// These bytes.
     Bytes(Vec<u8>),
+    /// Whatever dibw itself has as standard input; output goes where dibw's goes.
+    Terminal,
 }
 
 /// A command for the target.
@@ -41,7 +43,7 @@ pub struct SandboxCommand {
 /// What a sandboxed command gets by name; nothing by default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Extras {
-    /// `Host` shares the host's network and puts a copy of its `resolv.conf` over the target's.
+    /// `Host` shares the host's network.
     pub network: Network,
     /// Whether `/sys` is there.
     pub sysfs: Sysfs,
@@ -97,6 +99,8 @@ pub enum BindAccess {
 pub enum BindOwners {
     /// Root's files are root's inside: an idmapped mount, which the file system must support.
     Mapped,
+    /// `Mapped` where the file system supports it, else `Foreign`.
+    MappedIfPossible,
     /// Root's files are `nobody`'s inside: readable as their mode allows others.
     Foreign,
 }

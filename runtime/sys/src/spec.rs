@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::confined::{Level, Network};
+use crate::confined::{Level, Network, View};
 use crate::sandbox::Extras;
 
 /// What the started process is for.
@@ -21,6 +21,17 @@ pub(crate) enum Job {
     Outside(OutsideJob),
 }
 
+impl Job {
+    /// Whether the command talks to the user directly.
+    pub fn is_interactive(&self) -> bool {
+        match self {
+            Self::HoldUserNamespace => false,
+            Self::Inside(job) => job.launch.interactive,
+            Self::Outside(job) => job.launch.interactive,
+        }
+    }
+}
+
 /// The command itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Launch {
@@ -31,6 +42,8 @@ pub(crate) struct Launch {
     pub cwd: PathBuf,
     /// A `/proc/PID/fd/N` of the engine; none is `/dev/null`.
     pub stdin: Option<PathBuf>,
+    /// Its outputs are those of dibw itself, not pipes of ours.
+    pub interactive: bool,
 }
 
 /// See [`Job::Inside`].
@@ -60,9 +73,9 @@ pub(crate) struct OutsideJob {
     pub launch: Launch,
     pub level: Level,
     pub network: Network,
-    pub writable: Vec<PathBuf>,
-    /// See [`crate::confined::ConfinedCommand::readable`].
-    pub readable: Vec<PathBuf>,
+    pub view: View,
+    /// The mount namespace of the engine, as a `/proc/PID/ns/mnt`.
+    pub engine_mounts: PathBuf,
 }
 
 /// What the started process says.
@@ -76,6 +89,8 @@ pub(crate) enum Report {
     Signalled(i32),
     /// `execve` failed.
     CannotStart { errno: i32, exists: bool },
+    /// The command left this mounted: where, and where it is kept.
+    Kept { path: PathBuf, place: PathBuf },
     /// The set-up failed.
     Failed(String),
 }

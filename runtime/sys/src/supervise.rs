@@ -98,6 +98,14 @@ fn leave(result: Result<i32>) -> ! {
     std::process::exit(status)
 }
 
+/// Makes the kernel kill this process, and whatever program it becomes, when its parent ends.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn die_with_parent() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the parent")
+}
+
 /// Whether the other end of a pipe is closed; never waits.
 pub(crate) fn is_closed(pipe: &OwnedFd) -> Result<bool> {
     let mut polled = [PollFd::new(pipe, PollFlags::IN)];

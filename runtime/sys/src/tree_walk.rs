@@ -84,6 +84,62 @@ pub fn tree_usage(root: &Path) -> Result<Usage> {
     Ok(usage)
 }
 
+/// What each entry of a tree occupies, a directory with all that is in it.
+///
+/// Gives entries of at least `least` bytes with their paths below `root`, smallest first, and `root` itself as `.`.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn entry_sizes(root: &Path, least: u64) -> Result<Vec<(u64, PathBuf)>> {
+    let start = open_start(root)?;
+    let stat = rustix::fs::fstat(&start).with_context(|| root.display().to_string())?;
+    let mut sizes = Sizes { least, found: Vec::new(), linked: HashSet::new() };
+    let all = sizes.add(start.as_fd(), Path::new(""), 0)? + blocks_to_bytes(&stat);
+    if all >= least {
+        sizes.found.push((all, ".".into()));
+    }
+    sizes.found.sort();
+    Ok(sizes.found)
+}
+
+struct Sizes {
+    least: u64,
+    found: Vec<(u64, PathBuf)>,
+    linked: HashSet<(u64, u64)>,
+}
+
+impl Sizes {
+    /// Bytes of all that is in `dir`; a hard link counts where it is met first.
+    fn add(&mut self, dir: BorrowedFd<'_>, path: &Path, depth: usize) -> Result<u64> {
+        if depth > DEEPEST {
+            bail!("{}: more than {DEEPEST} directories deep", path.display());
+        }
+        let mut all = 0;
+        for (name, _) in sorted_entries(dir).with_context(|| path.display().to_string())? {
+            let below = shown(path, &name);
+            let what = || below.display().to_string();
+            let stat = stat_entry(dir, &name).with_context(what)?;
+            let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if !is_dir && stat.st_nlink > 1 && !self.linked.insert((stat.st_dev, stat.st_ino)) {
+                continue;
+            }
+            let mut bytes = blocks_to_bytes(&stat);
+            if is_dir {
+                match open_dir(dir, &name) {
+                    Ok(child) => bytes += self.add(child.as_fd(), &below, depth + 1)?,
+                    Err(Errno::XDEV) => continue,
+                    Err(errno) => return Err(errno).with_context(what),
+                }
+            }
+            if bytes >= self.least {
+                self.found.push((bytes, below));
+            }
+            all += bytes;
+        }
+        Ok(all)
+    }
+}
+
 fn blocks_to_bytes(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0) * 512
 }
@@ -198,4 +254,26 @@ fn unlock(file: BorrowedFd<'_>) -> Result<(), Errno> {
         rustix::fs::ioctl_setflags(file, flags - locks)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_counted_once_and_directories_with_what_is_in_them() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        std::fs::write(at("a/b/large"), vec![1; 1 << 20]).unwrap();
+        std::fs::hard_link(at("a/b/large"), at("link")).unwrap();
+        std::fs::write(at("small"), "x").unwrap();
+        std::os::unix::fs::symlink("/", at("away")).unwrap();
+        let sizes = entry_sizes(root.path(), 1 << 20).unwrap();
+        let paths: Vec<_> = sizes.iter().map(|(_, path)| path.display().to_string()).collect();
+        assert_eq!(paths, ["a/b/large", "a/b", "a", "."]);
+        let all = entry_sizes(root.path(), 0).unwrap();
+        assert_eq!(all.len(), 6, "{all:?}");
+        assert_eq!(all.last().unwrap().0, tree_usage(root.path()).unwrap().bytes);
+    }
 }

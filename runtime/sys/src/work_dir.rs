@@ -205,7 +205,7 @@ pub fn clean_dead(base: &Path) -> Result<Vec<Cleaned>> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| base.display().to_string())?;
-        if entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+        if is_ours(entry.file_name().as_bytes()) {
             paths.push(entry.path());
         }
     }
@@ -230,6 +230,14 @@ pub fn clean_dead(base: &Path) -> Result<Vec<Cleaned>> {
         }
     }
     Ok(cleaned)
+}
+
+/// `dibw-<pid>-<number>`: the base may be a directory that others use too.
+fn is_ours(name: &[u8]) -> bool {
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let Some(id) = name.strip_prefix(PREFIX.as_bytes()) else { return false };
+    let mut parts = id.splitn(2, |byte| *byte == b'-');
+    parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number)
 }
 
 fn clean_one(path: &Path, done: &mut Vec<String>) -> Result<()> {

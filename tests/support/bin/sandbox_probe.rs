@@ -44,8 +44,7 @@ fn build(dir: &Path, script: &str) -> Result<i32> {
         stdin: Input::Null,
         timeout: None,
         level: confined::Level::Confined,
-        writable: vec![dir.to_owned()],
-        readable: Vec::new(),
+        view: confined::View { writable: vec![dir.to_owned()], ..confined::View::default() },
         network: confined::Network::None,
     };
     let finished = runner.outside(&command(script), &mut |_, line| println!("{line}"))?;

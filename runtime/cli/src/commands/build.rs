@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use dibw_engine::{Failure, Paths};
+use dibw_engine::{Caller, Failure, Paths};
 use dibw_plan::{FaultKind, Faults, Plan};
 
 use super::{End, Outcome};
@@ -54,6 +54,9 @@ pub fn run(args: &Args) -> Outcome {
         work_base: absolute(&args.work_dir)?,
         cache: absolute(&args.cache_dir)?,
         tmpfs: !args.no_tmpfs,
+        least_memory: None,
+        image_cache: None,
+        lockfiles: None,
     };
     check(plans.iter().map(|(_, plan)| plan), &paths)?;
     for (_, plan) in &plans {
@@ -74,9 +77,11 @@ fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(),
 
 /// One image, in a child process with its own mount and pid namespaces, so that nothing outlives it.
 fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
+    let variables = crate::arguments::elements_path_variable()?;
+    let caller = Caller { variables, owner: None };
     let status = dibw_sys::supervise::run_build(|| {
         let events = progress::listener(args.log_format, args.verbose);
-        let outcome = dibw_engine::build(plan, paths, events.into());
+        let outcome = dibw_engine::build(plan, paths, &caller, events.into());
         match outcome {
             Ok(artifacts) => {
                 for path in artifacts.files {
@@ -109,7 +114,7 @@ fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
 const INTERRUPTED: i32 = 130;
 
 /// The process that built ended in no way of its own.
-fn died(status: i32) -> Failure {
+pub fn died(status: i32) -> Failure {
     match status {
         129..=192 => Failure::new(format!("the build was ended by signal {}", status - 128)).hint(
             "signal 9 comes from somebody with kill -9, or from a kernel that is out of memory (see dmesg)",
@@ -120,7 +125,10 @@ fn died(status: i32) -> Failure {
 }
 
 /// Directories are used from other directories and namespaces.
-fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// For an empty path.
+pub fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("directory {}", path.display()))
 }
 

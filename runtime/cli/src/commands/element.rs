@@ -1,10 +1,13 @@
 //! `dibw element`: what can be built from.
 
+mod lint;
+mod test;
+
 use dibw_plan::{Catalogue, Element, Fault, FaultKind, Phase};
 
 use super::Outcome;
 
-/// Look at elements: list them, show one, expand dependencies.
+/// Look at elements: list them, show one, expand dependencies, check and test them.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,19 +31,31 @@ enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Check the files of elements for what goes wrong in builds, with the rules of dib-lint
+    #[command(after_help = "Example:\n  dibw element lint ./my-element")]
+    Lint {
+        /// Directories or names; without any, all elements on ELEMENTS_PATH
+        #[arg(value_name = "DIR|NAME")]
+        elements: Vec<String>,
+    },
+    /// Build the test elements of elements, and say which fail
+    #[command(after_help = "Example:\n  dibw element test -j 2 debian/build-succeeds my-element")]
+    Test(test::Args),
 }
 
 /// Prints to standard output.
 pub fn run(args: &Args) -> Outcome {
-    let catalogue = dibw_engine::catalogue::read(&dibw_engine::catalogue::elements_path()?, &[])?;
+    let catalogue = || dibw_engine::catalogue::read(&dibw_engine::catalogue::elements_path()?, &[]);
     match &args.command {
-        Command::List => list(&catalogue),
-        Command::Info { name } => info(&catalogue, name)?,
+        Command::List => list(&catalogue()?),
+        Command::Info { name } => info(&catalogue()?, name)?,
         Command::Deps { names } => {
-            for name in dibw_plan::resolve::expand(names, &catalogue)? {
+            for name in dibw_plan::resolve::expand(names, &catalogue()?)? {
                 println!("{name}");
             }
         }
+        Command::Lint { elements } => lint::run(elements)?,
+        Command::Test(args) => test::run(args)?,
     }
     Ok(())
 }

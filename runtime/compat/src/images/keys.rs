@@ -45,7 +45,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// All keys.
-pub(super) const KEYS: [Key; 26] = [
+pub(super) const KEYS: [Key; 27] = [
     key("imagename", Kind::Text),
     key("arch", Kind::OneOf(ARCHITECTURES)),
     key("types", Kind::List),
@@ -65,10 +65,11 @@ pub(super) const KEYS: [Key; 26] = [
     key("mkfs-options", Kind::Text),
     key("no-tmpfs", Kind::Flag),
     key("offline", Kind::Flag),
-    key("qemu-img-options", Kind::Refused("qcow2 is written without qemu-img; leave it out")),
+    key("qemu-img-options", Kind::Map),
     key("root-label", Kind::Text),
     key("ramdisk-element", Kind::Refused("ramdisk images are not made by this version")),
     key("install-type", Kind::OneOf(&["source", "package"])),
+    key("docker-target", Kind::Text),
     key("packages", Kind::List),
     key("skip-base", Kind::Flag),
     key("elements", Kind::Elements),

@@ -35,6 +35,12 @@ impl Image {
         if self.flag("checksum") == Some(true) {
             request.checksums.extend([Checksum::Md5, Checksum::Sha256]);
         }
+        replace(&mut request.compressed, self.flag("uncompressed").map(|uncompressed| !uncompressed));
+        if let Some(options) = self.map("qemu-img-options") {
+            let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            request.qemu_img_options = Some(options.join(","));
+        }
+        request.docker_target = self.text("docker-target").or(request.docker_target);
         if let Some(label) = self.text("root-label").filter(|label| !label.is_empty()) {
             request.root_label = Some(label);
         }
@@ -83,6 +89,7 @@ impl Image {
         replace(&mut request.arch, text("ARCH"));
         replace(&mut request.fs_type, text("FS_TYPE"));
         request.root_label = text("ROOT_LABEL").or(request.root_label.take());
+        request.qemu_img_options = text("QEMU_IMG_OPTIONS").or(request.qemu_img_options.take());
         replace(&mut request.offline, environment.get("DIB_OFFLINE").map(|text| !text.is_empty()));
         if let Some(checksum) = text("DIB_CHECKSUM") {
             let named = [("md5", Checksum::Md5), ("sha256", Checksum::Sha256)];

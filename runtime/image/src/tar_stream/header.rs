@@ -1,7 +1,7 @@
 //! The blocks that come before an entry's content.
 //!
 //! Owns the ustar header and the PAX records for what does not fit into it. Must not know about file systems.
-//! Called by `tar_stream` alone.
+//! Called by `tar_stream` and by `container`.
 //!
 //! Format: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"; the keyword
 //! `SCHILY.xattr.NAME` is star's, and what GNU tar and libarchive read and write for extended attributes.
@@ -17,10 +17,13 @@ const ELEVEN_DIGITS: u64 = 0o777_7777_7777;
 /// Room for a name in a ustar header. We use no prefix: a PAX record says it all.
 const NAME_LENGTH: usize = 100;
 
+/// Bytes of [`Entry::late_blocks`].
+pub(crate) const LATE_LENGTH: u64 = 3 * 512;
+
 /// The kind of an entry, with the type flag that stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File = b'0',
     HardLink = b'1',
     Symlink = b'2',
@@ -32,38 +35,76 @@ pub(super) enum Kind {
 
 /// All that tar says about one file.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
     /// Permission bits, with setuid, setgid and sticky.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Bytes of content that follow; zero for all but files.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Seconds since 1970.
-    pub(super) mtime: i64,
+    pub(crate) mtime: i64,
     /// Where a link points; empty for all but links.
-    pub(super) link: Vec<u8>,
+    pub(crate) link: Vec<u8>,
     /// Major and minor number; only written for devices.
-    pub(super) device: (u32, u32),
+    pub(crate) device: (u32, u32),
     /// Extended attributes, name and value, sorted by name.
-    pub(super) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Entry {
+    /// A file of root that everyone may read, without a time.
+    pub(crate) fn file(path: &str, size: u64) -> Self {
+        Self::made(path, Kind::File, 0o644, size)
+    }
+
+    /// A directory of root. The path ends with a slash.
+    pub(crate) fn directory(path: &str) -> Self {
+        Self::made(path, Kind::Directory, 0o755, 0)
+    }
+
+    fn made(path: &str, kind: Kind, mode: u32, size: u64) -> Self {
+        Entry {
+            path: path.as_bytes().to_vec(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            size,
+            mtime: 0,
+            link: Vec::new(),
+            device: (0, 0),
+            attributes: Vec::new(),
+        }
+    }
+
+    /// As [`Entry::blocks`], always [`LATE_LENGTH`] bytes: for a file whose size is only known when it was written.
+    ///
+    /// # Errors
+    /// When the path is too long for that.
+    pub(crate) fn late_blocks(&self) -> Result<Vec<u8>> {
+        let mut records = Vec::new();
+        record(&mut records, b"size", self.size.to_string().as_bytes());
+        if self.path.len() > NAME_LENGTH {
+            bail!("the name {} is too long", String::from_utf8_lossy(&self.path));
+        }
+        let own = Entry { size: self.size.min(ELEVEN_DIGITS), ..self.clone() };
+        let mut blocks = extended(&records);
+        blocks.extend(own.blocks()?);
+        Ok(blocks)
+    }
+
     /// The header, and before it, where one is needed, an extended header with its records.
     ///
     /// # Errors
     /// When a device number fits neither; Linux has no such device.
-    pub(super) fn blocks(&self) -> Result<Vec<u8>> {
+    pub(crate) fn blocks(&self) -> Result<Vec<u8>> {
         let records = self.records();
         let mut blocks = Vec::with_capacity(512);
         if !records.is_empty() {
-            let extended = Fields { name: b"././@PaxHeader", flag: b'x', mode: 0o644, ..Fields::default() };
-            blocks.extend(extended.block(records.len() as u64));
-            blocks.extend(&records);
-            blocks.resize(blocks.len().next_multiple_of(512), 0);
+            blocks.extend(extended(&records));
         }
         let (major, minor) = match self.kind {
             Kind::CharacterDevice | Kind::BlockDevice => self.device,
@@ -124,6 +165,15 @@ impl Entry {
         }
         records
     }
+}
+
+/// An extended header with these records.
+fn extended(records: &[u8]) -> Vec<u8> {
+    let fields = Fields { name: b"././@PaxHeader", flag: b'x', mode: 0o644, ..Fields::default() };
+    let mut blocks = fields.block(records.len() as u64).to_vec();
+    blocks.extend(records);
+    blocks.resize(blocks.len().next_multiple_of(512), 0);
+    blocks
 }
 
 /// Appends `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
@@ -223,6 +273,15 @@ mod tests {
             - blocks[148..156].iter().map(|byte| u32::from(*byte)).sum::<u32>()
             + 8 * 32;
         assert_eq!(blocks[148..156], *format!("{sum:06o}\0 ").as_bytes());
+    }
+
+    #[test]
+    fn a_late_header_has_one_length_whatever_the_size() {
+        for size in [0, 5, ELEVEN_DIGITS, ELEVEN_DIGITS + 1, u64::MAX] {
+            let blocks = Entry::file("layer.tar", size).late_blocks().expect("header");
+            assert_eq!(blocks.len() as u64, LATE_LENGTH);
+            assert!(String::from_utf8_lossy(&blocks[512..1024]).contains(&format!(" size={size}\n")));
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::layout::{self, FALLBACK, FALLBACK_NAME, LayoutParameters, RootDefault
 use crate::plan::DiskPlan;
 use crate::request::{NamedText, Request};
 
+/// Bytes kept for an EFI system partition beside the size that the user gave.
+const EFI_ROOM: u64 = crate::size::EFI_MIB * crate::size::MIB;
+
 /// The disk, unless its configuration is faulty.
 pub(super) fn choose(request: &Request, elements: &[&Element], faults: &mut Faults) -> Option<DiskPlan> {
     let source = faults.take(source(request, elements))?;
@@ -24,12 +27,15 @@ pub(super) fn choose(request: &Request, elements: &[&Element], faults: &mut Faul
         sector_size: faults.take(sector_size(request)).flatten(),
     };
     let layout = faults.take(layout::parse(&source.text, &parameters))?;
+    let has_efi = elements.iter().any(|element| element.name == "block-device-efi");
+    // diskimage-builder adds the room of an EFI system partition to a size that is given, too.
+    let beside = if request.classic && has_efi { EFI_ROOM } else { 0 };
     let size = SizeRules {
-        image_size: request.image_size,
+        image_size: request.image_size.map(|bytes| bytes.saturating_add(beside)),
         extra_size: request.image_extra_size,
         journal_mib: request.journal_mib,
         root_fstype: layout.root_fstype().unwrap_or_default().to_owned(),
-        has_efi: elements.iter().any(|element| element.name == "block-device-efi"),
+        has_efi,
     };
     Some(DiskPlan { layout, source: source.name, size })
 }

@@ -36,6 +36,7 @@ pub fn plan(
     // 1. What comes out. An unknown type is found first because it costs nothing.
     let types = faults.take(checks::output_types(request)).unwrap_or_default();
     faults.take(checks::architecture(request));
+    let (docker_target, push) = faults.take(checks::container_names(request, &types)).unwrap_or_default();
 
     // 2. Which elements. When that fails, what the user named is still checked.
     let assembled = resolve::assemble(request, catalogue);
@@ -51,12 +52,13 @@ pub fn plan(
     // 4. The disk. Its facts (labels, mount points) are variables even when only the tree is wanted.
     let disk = disk::choose(request, &elements, &mut faults);
     let variables = variables::known_before_the_build(request, &elements, disk.as_ref());
-    let disk = disk.filter(|_| types.iter().any(|kind| kind.is_disk()));
+    let disk = disk.filter(|_| request.classic || types.iter().any(|kind| kind.is_disk()));
     faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
 
     // 5. The steps.
     let build =
         steps::Build { request, elements: &elements, members: &members, policy, disk: disk.is_some() };
+    let types = checks::written_types(request, &elements, &types);
     let steps = steps::all(&build, &types, &mut faults);
 
     faults.or(Plan {
@@ -70,6 +72,13 @@ pub fn plan(
         refresh: request.refresh,
         source_date_epoch: request.source_date_epoch,
         classic: request.classic,
+        ramdisk: request.ramdisk,
+        uncompressed: !request.compressed,
+        qemu_img_options: request.qemu_img_options.clone().filter(|options| !options.trim().is_empty()),
+        gzip: checks::gzip(request),
+        docker_target,
+        push,
+        aci_manifest: request.aci_manifest.as_ref().map(|manifest| manifest.text.clone()),
         elements: members.planned,
         variables,
         disk,

@@ -9,9 +9,10 @@ use super::members::Members;
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::order;
+use crate::output::OutputType;
 use crate::packages::{Intent, PackageRequest, is_removal};
 use crate::phase::{Phase, Side};
-use crate::plan::{Action, Confinement, Extra, OutputType, Step};
+use crate::plan::{Action, Confinement, Extra, Step};
 use crate::request::Request;
 use crate::resolve::hooks_are_native;
 
@@ -30,8 +31,21 @@ pub(super) fn all(build: &Build<'_>, types: &BTreeSet<OutputType>, faults: &mut 
     let mut steps = Vec::new();
     build.check_environment(faults);
     for phase in Phase::ALL {
-        if phase == Phase::PreFinalise && build.disk {
-            steps.push(runtime(Action::CreateDisk));
+        match phase {
+            Phase::BlockDevice => {
+                let least = super::checks::reported_usage(build.request);
+                steps.extend(least.map(|least| runtime(Action::ReportUsage { least })));
+            }
+            Phase::ExtraData => steps.push(runtime(Action::PrepareTarget)),
+            Phase::PreFinalise if build.disk => steps.push(runtime(Action::CreateDisk)),
+            Phase::Root
+            | Phase::PreInstall
+            | Phase::Install
+            | Phase::PostInstall
+            | Phase::PostRoot
+            | Phase::PreFinalise
+            | Phase::Finalise
+            | Phase::Cleanup => {}
         }
         steps.extend(build.phase(phase, faults));
     }
@@ -65,21 +79,21 @@ fn inside(action: Action) -> Step {
     Step { confinement: Confinement::Strict, ..runtime(action) }
 }
 
-/// A step and the hook name that it is ordered by.
-type Named = (String, Step);
-
 impl Build<'_> {
     fn phase(&self, phase: Phase, faults: &mut Faults) -> Vec<Step> {
-        let mut named: Vec<Named> = Vec::new();
+        let mut steps: Vec<Step> = Vec::new();
         for element in self.elements {
-            named.extend(self.scripts(phase, element, faults));
-            named.extend(self.typed_hooks(phase, element));
+            steps.extend(self.scripts(phase, element, faults));
+            steps.extend(self.typed_hooks(phase, element));
         }
-        named.extend(self.packages(phase));
-        named.extend(self.built_in(phase));
-        named.sort_by(|(left, _), (right, _)| order::compare(left, right));
-        let steps = named.into_iter().map(|(_, step)| step);
-        self.environment(phase).filter(|_| steps.len() > 0).into_iter().chain(steps).collect()
+        steps.extend(self.packages(phase));
+        steps.extend(self.built_in(phase));
+        steps.sort_by(|left, right| {
+            let (left, right) = (left.hook_name(), right.hook_name());
+            order::compare(&left.unwrap_or_default(), &right.unwrap_or_default())
+        });
+        steps.extend(self.extra_packages(phase));
+        self.environment(phase).filter(|_| !steps.is_empty()).into_iter().chain(steps).collect()
     }
 
     fn environment(&self, phase: Phase) -> Option<Step> {
@@ -107,7 +121,7 @@ impl Build<'_> {
         }
     }
 
-    fn scripts(&self, phase: Phase, element: &Element, faults: &mut Faults) -> Vec<Named> {
+    fn scripts(&self, phase: Phase, element: &Element, faults: &mut Faults) -> Vec<Step> {
         let scripts = element.hooks.get(&phase).map(Vec::as_slice).unwrap_or_default();
         if scripts.is_empty() || hooks_are_native(&element.name) {
             return Vec::new();
@@ -135,7 +149,7 @@ impl Build<'_> {
             extras: self.extras(phase),
             capabilities: vec![format!("classic.exec {level}")],
         };
-        scripts.iter().map(|name| (name.clone(), step(name))).collect()
+        scripts.iter().map(step).collect()
     }
 
     /// What classic hooks count on beyond their cage: the network while software is fetched and outside, the image's devices for boot
@@ -151,28 +165,24 @@ impl Build<'_> {
         extras
     }
 
-    fn typed_hooks(&self, phase: Phase, element: &Element) -> Vec<Named> {
+    fn typed_hooks(&self, phase: Phase, element: &Element) -> Vec<Step> {
         let Some(typed) = &element.typed else { return Vec::new() };
         let hooks = typed.manifest.hooks.iter().filter(|hook| hook.phase == phase.name());
-        let named = hooks.map(|hook| {
-            let number = format!("{:02}", hook.order);
-            let step = Step {
-                phase: Some(phase),
-                order: number.clone(),
-                element: Some(element.name.clone()),
-                action: Action::Hook,
-                confinement: Confinement::Wasm,
-                extras: BTreeSet::new(),
-                capabilities: typed.manifest.needs.iter().map(ToString::to_string).collect(),
-            };
-            (format!("{number}-{}", element.name), step)
-        });
-        named.collect()
+        let step = |order: i64| Step {
+            phase: Some(phase),
+            order: format!("{order:02}"),
+            element: Some(element.name.clone()),
+            action: Action::Hook,
+            confinement: Confinement::Wasm,
+            extras: BTreeSet::new(),
+            capabilities: typed.manifest.needs.iter().map(ToString::to_string).collect(),
+        };
+        hooks.map(|hook| step(hook.order)).collect()
     }
 
     /// The phase's transaction at its beginning, and one at its end when something is to be removed: a package that is only needed to
     /// build may be used by the hooks between. The places are those of the classic `package-installs` hooks.
-    fn packages(&self, phase: Phase) -> Vec<Named> {
+    fn packages(&self, phase: Phase) -> Vec<Step> {
         let (first, last) = match phase {
             Phase::PreInstall => ("10", "99"),
             Phase::Install => ("01", "99"),
@@ -186,24 +196,23 @@ impl Build<'_> {
             | Phase::Cleanup => return Vec::new(),
         };
         let of_phase = self.members.requests.iter().filter(|request| request.phase == phase).cloned();
-        let (mut installs, removals): (Vec<_>, Vec<_>) =
+        let (installs, removals): (Vec<_>, Vec<_>) =
             of_phase.partition(|request| request.intent == Intent::Install);
-        if phase == Phase::Install {
-            let names = self.request.packages.iter().filter(|name| !name.is_empty());
-            installs.extend(names.map(|name| PackageRequest::install(None, name, phase)));
-        }
-        let mut named = Vec::new();
+        let mut steps = Vec::new();
         if !installs.is_empty() || self.typed_packages(phase) {
-            named.push((
-                format!("{first}-package-installs"),
-                self.transaction(phase, first, installs.clone()),
-            ));
+            steps.push(self.transaction(phase, first, installs.clone()));
         }
         if !removals.is_empty() {
-            let requests = with_keepers(installs, removals);
-            named.push((format!("{last}-package-uninstalls"), self.transaction(phase, last, requests)));
+            steps.push(self.transaction(phase, last, with_keepers(installs, removals)));
         }
-        named
+        steps
+    }
+
+    /// The user's own packages (`-p`), after all hooks of install: they may come from a repository that a hook set up.
+    fn extra_packages(&self, phase: Phase) -> Option<Step> {
+        let names = self.request.packages.iter().filter(|name| !name.is_empty());
+        let requests: Vec<_> = names.map(|name| PackageRequest::install(None, name, phase)).collect();
+        (phase == Phase::Install && !requests.is_empty()).then(|| self.transaction(phase, "", requests))
     }
 
     fn transaction(&self, phase: Phase, number: &str, requests: Vec<PackageRequest>) -> Step {
@@ -241,23 +250,22 @@ impl Build<'_> {
     }
 
     /// What the runtime does in place of the elements `install-bin`, `install-static` and `svc-map`, where those did it.
-    fn built_in(&self, phase: Phase) -> Option<Named> {
+    fn built_in(&self, phase: Phase) -> Option<Step> {
         let merges = |directory: &str| {
             self.elements
                 .iter()
                 .any(|element| element.merged.iter().any(|entry| entry.starts_with(directory)))
         };
-        let (number, name, action) = match phase {
+        let (number, action) = match phase {
             Phase::ExtraData if !self.members.services.is_empty() => {
                 let maps = self.members.services.clone();
-                ("10", "merge-svc-map-files", Action::InstallServiceMap { maps })
+                ("10", Action::InstallServiceMap { maps })
             }
-            Phase::PreInstall if merges("bin/") => ("01", "install-bin", Action::InstallBin),
-            Phase::Install if merges("static/") => ("10", "install-static-files", Action::InstallStatic),
+            Phase::PreInstall if merges("bin/") => ("01", Action::InstallBin),
+            Phase::Install if merges("static/") => ("10", Action::InstallStatic),
             _ => return None,
         };
-        let step = Step { phase: Some(phase), order: number.to_owned(), ..runtime(action) };
-        Some((format!("{number}-{name}"), step))
+        Some(Step { phase: Some(phase), order: number.to_owned(), ..runtime(action) })
     }
 }
 

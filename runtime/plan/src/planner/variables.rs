@@ -28,7 +28,9 @@ pub(super) fn known_before_the_build(
     set("IMAGE_NAME", checks::output_prefix(request));
     set("IMAGE_TYPE", request.types.first().cloned().unwrap_or_default());
     set("LC_ALL", "C".to_owned());
-    set("SOURCE_DATE_EPOCH", request.source_date_epoch.to_string());
+    if request.source_date_epoch > 0 || !request.classic {
+        set("SOURCE_DATE_EPOCH", request.source_date_epoch.to_string());
+    }
     if let Some(disk) = disk {
         let layout = &disk.layout;
         set("DIB_BOOT_LABEL", layout.boot_label().unwrap_or_default().to_owned());
@@ -36,9 +38,7 @@ pub(super) fn known_before_the_build(
         set("DIB_ROOT_FSTYPE", layout.root_fstype().unwrap_or_default().to_owned());
         set("DIB_ROOT_LABEL", layout.root_label().unwrap_or_default().to_owned());
     }
-    for (name, default) in [("DIB_DEFAULT_INSTALLTYPE", "source"), ("DIB_DEBUG_TRACE", "0")] {
-        variables.entry(name.to_owned()).or_insert_with(|| default.to_owned());
-    }
+    variables.entry("DIB_DEBUG_TRACE".to_owned()).or_insert_with(|| "0".to_owned());
     variables
 }
 
