@@ -10,7 +10,7 @@ fn called(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, S
     let dibw = Dibw::new();
     let mut command = Command::new(program());
     command.arg0(name).args(arguments).current_dir(dibw.dir());
-    command.env("ELEMENTS_PATH", fixtures().join("elements")).env("DIB_NO_TIMESTAMP", "1");
+    command.env("ELEMENTS_PATH", fixtures()).env("DIB_NO_TIMESTAMP", "1");
     let output = command.envs(variables.iter().copied()).output().expect("the program can be started");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().expect("it exits"), text(&output.stdout), text(&output.stderr))

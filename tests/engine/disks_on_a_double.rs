@@ -115,14 +115,12 @@ impl Disks for Recorder {
         let (device, label) = (self.path(device), wanted.label.as_str());
         let uuid = wanted.uuid.as_deref().unwrap_or_default();
         let mut line = match wanted.kind.as_str() {
-            "swap" => Vec::new(),
+            "swap" => words(&["mkswap"]),
             kind => words(&["mkfs", "-t", kind]),
         };
-        if wanted.kind != "swap" {
-            line.extend(wanted.options.iter().cloned());
-        }
+        line.extend(wanted.options.iter().cloned());
         line.extend(match wanted.kind.as_str() {
-            "swap" => words(&["mkswap", "-L", label, "-U", uuid]),
+            "swap" => words(&["-L", label, "-U", uuid]),
             "vfat" => words(&["-n", label]),
             "xfs" => words(&["-L", label, "-m", &format!("uuid={uuid}"), "-q"]),
             _ => words(&["-L", label, "-U", uuid, "-q"]),

@@ -100,8 +100,15 @@ fn written(request: &Request) -> (Vec<String>, usize) {
 
 #[test]
 fn a_ramdisk_has_no_disk_outputs_and_neither_has_an_image_that_says_so() {
-    let archives =
-        ["report-usage", "create-disk", "clean-target", "package-manifest", "output-tar", "finish-disk"];
+    let archives = [
+        "prepare-target",
+        "report-usage",
+        "create-disk",
+        "clean-target",
+        "package-manifest",
+        "output-tar",
+        "finish-disk",
+    ];
     let mut request = wanted(&["os"]);
     request.types = ["vmdk", "tar", "qcow2"].map(String::from).to_vec();
     request.variables.insert("DIB_SHOW_IMAGE_USAGE".to_owned(), "1".to_owned());
@@ -156,6 +163,7 @@ fn steps_of_shell_wasm_and_runtime_are_interleaved() {
         [
             "root environment",
             "root 10 10-bootstrap",
+            "- prepare-target",
             "extra-data environment",
             "extra-data 10 service-map",
             "pre-install environment",
@@ -167,6 +175,7 @@ fn steps_of_shell_wasm_and_runtime_are_interleaved() {
             "install 20 20-motd",
             "install 30 30-last",
             "install 99 packages",
+            "install packages",
             "- create-disk",
             "finalise environment",
             "finalise 50 50-boot",

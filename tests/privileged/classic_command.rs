@@ -70,7 +70,7 @@ fn prepared() -> Dibw {
 
 /// What a run gave: exit code and log.
 fn run(dibw: &Dibw, arguments: &[&str], variables: &[(&str, &str)], input: Option<&str>) -> (i32, String) {
-    let path = format!("{}:{}", dibw.dir().join("elements").display(), fixtures().join("elements").display());
+    let path = format!("{}:{}", dibw.dir().join("elements").display(), fixtures().display());
     let mut command = Command::new(program());
     command.arg0("disk-image-create").args(["-n"]).args(arguments).arg("probe").current_dir(dibw.dir());
     command.env("ELEMENTS_PATH", path).env("TMPDIR", dibw.work_dir());

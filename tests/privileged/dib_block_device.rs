@@ -220,7 +220,7 @@ fn what_is_wrong_is_said_with_its_place() {
         return;
     };
     scene.fail(&["getval", "root-label"], "there is no configuration");
-    scene.fail(&["init"], "[DIR]/layout.yaml:2:87: [1234] is no known type of a GPT partition");
+    scene.fail(&["init"], "[DIR]/layout.yaml:2:80: [1234] is no known type of a GPT partition");
     scene.fail(&["getval", "colour"], "ERROR dib-block-device [-] Invalid symbol [colour] for getval");
     scene.fail(&["--params", "/none", "init"], "/none does not exist");
     assert_eq!(scene.run(&["umount"]).code, Some(0));

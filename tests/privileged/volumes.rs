@@ -55,7 +55,7 @@ fn volumes_are_made_and_everything_is_given_back() {
         }
         Err(failure) => {
             assert!(probe::device_mapper().is_err(), "{failure}");
-            assert!(failure.message.contains("volume root"), "{failure}");
+            assert!(failure.message.contains("making volume root"), "{failure}");
             assert!(failure.causes.join("\n").contains("lvcreate --config"), "{failure}");
             let errors: Vec<String> = disk.release().iter().map(|error| format!("{error:#}")).collect();
             assert_eq!(errors, Vec::<String>::new());

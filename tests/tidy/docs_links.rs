@@ -111,7 +111,8 @@ fn the_guides_have_every_option_and_variable_of_the_programs() {
             missing.extend(
                 by_environment.filter(|name| !page.contains(&format!("`{name}`"))).map(str::to_owned),
             );
-            let flags = text.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+            let fields = text.lines().filter(|line| !line.contains("fn "));
+            let flags = fields.filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
             let flags = flags.filter(|(name, _)| *name != "elements");
             let flags = flags.map(|(name, _)| match name {
                 "settings" => "--set".to_owned(),

@@ -56,7 +56,8 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     keep_resolv_conf(resolver)?;
     mount_dev(place("/dev".as_ref())?.as_fd(), 0, &[])?;
     for (path, clone) in hidden.into_iter().chain(clones) {
-        if is_hidden(&path) {
+        // What lies over its parent may show no mounts.
+        if is_hidden(&path) || !path.exists() {
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
         clone.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;

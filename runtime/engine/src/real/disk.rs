@@ -293,24 +293,24 @@ impl Disks for Disk {
     }
 
     fn make_volume(&mut self, volume: Volume<'_>) -> Result<()> {
-        match volume {
+        let command = match volume {
             Volume::Physical(volume) => {
                 self.physical.push(self.loop_path(volume.device.name())?.to_path_buf());
-                self.run_lvm(&commands::pvcreate(volume, self))
+                commands::pvcreate(volume, self)
             }
-            Volume::Group(group, lvm) => {
-                self.run_lvm(&commands::vgcreate(group, lvm, self))?;
-                self.volumes.push(Made::Group(group.name.clone()));
-                Ok(())
+            Volume::Group(group, lvm) => commands::vgcreate(group, lvm, self),
+            Volume::Logical(volume) => commands::lvcreate(volume),
+        };
+        self.run_lvm(&command).with_context(|| format!("making volume {}", volume.name()))?;
+        self.volumes.extend(match volume {
+            Volume::Physical(_) => None,
+            Volume::Group(group, _) => Some(Made::Group(group.name.clone())),
+            Volume::Logical(LogicalVolume { group, name, .. }) => {
+                let (group, volume) = (group.clone(), name.clone());
+                Some(Made::Logical(Device::LogicalVolume { group, volume }))
             }
-            Volume::Logical(volume) => {
-                self.run_lvm(&commands::lvcreate(volume))?;
-                let (group, volume) = (volume.group.clone(), volume.name.clone());
-                self.volumes.push(Made::Logical(Device::LogicalVolume { group, volume }));
-                Ok(())
-            }
-        }
-        .with_context(|| format!("volume {}", volume.name()))
+        });
+        Ok(())
     }
 
     fn take_down(&mut self, lvm: &Lvm) -> Result<()> {
