@@ -225,7 +225,7 @@ fn variables_known_before_the_build() {
         ("DIB_ROOT_FSTYPE", "xfs"),
         ("DIB_BOOT_LABEL", ""),
         ("DIB_MOUNTPOINTS", "/boot/efi|/"),
-        ("DIB_DEFAULT_INSTALLTYPE", "source"),
+        ("IMAGE_TYPE", "qcow2"),
         ("LC_ALL", "C"),
     ] {
         assert_eq!(variables[name], value, "{name}");
