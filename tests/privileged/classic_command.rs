@@ -43,7 +43,7 @@ mkdir -p "$IMAGE_NAME.d"
 echo manifest > "$IMAGE_NAME.d/manifest"
 echo kernel > "$IMAGE_NAME.vmlinuz"
 ln -s /etc/shadow "$IMAGE_NAME.link"
-echo other > elsewhere
+echo other > "$(dirname "$IMAGE_NAME")/elsewhere"
 eval declare -A elements="($(get_image_element_array))"
 [ -d "${elements[fake-os]}" ]
 chroot "$TMP_MOUNT_PATH" sh -c 'cat /proc/self/stat > /dev/null'

@@ -194,20 +194,14 @@ impl<'a> Build<'a> {
         let mut steps = plan.steps.as_slice();
         while let Some(first) = steps.first() {
             // A phase without steps may have got hooks by those before it.
-            while let Some(phase) = phases.next_if(|phase| *phase <= place(first)) {
+            if let Some(phase) = phases.next_if(|phase| *phase <= place(first)) {
                 let count = steps.iter().take_while(|step| step.phase == Some(phase)).count();
                 let (own, rest) = steps.split_at(count);
                 steps = rest;
                 self.phase(phase, own)?;
-            }
-            let between = steps.iter().take_while(|step| step.phase.is_none()).count();
-            let (own, rest) = steps.split_at(between);
-            steps = rest;
-            for step in own {
-                while let Some(phase) = phases.next_if(|phase| *phase <= place(step)) {
-                    self.phase(phase, &[])?;
-                }
-                self.numbered(step)?;
+            } else {
+                steps = &steps[1..];
+                self.numbered(first)?;
             }
         }
         self.stop_if_told()?;
@@ -301,12 +295,23 @@ impl<'a> Build<'a> {
 
 /// The phase that a step belongs to or comes after.
 fn place(step: &Step) -> Phase {
-    match (step.phase, &step.action) {
-        (Some(phase), _) => phase,
-        (None, Action::PrepareTarget) => Phase::Root,
-        (None, Action::CreateDisk) => Phase::BlockDevice,
-        (None, _) => Phase::Cleanup,
-    }
+    let after = match step.action {
+        Action::PrepareTarget => Phase::Root,
+        Action::ReportUsage { .. } => Phase::PostRoot,
+        Action::CreateDisk => Phase::BlockDevice,
+        Action::Environment { .. }
+        | Action::Script { .. }
+        | Action::Hook
+        | Action::Packages { .. }
+        | Action::InstallBin
+        | Action::InstallStatic
+        | Action::InstallServiceMap { .. }
+        | Action::CleanTarget
+        | Action::FinishDisk
+        | Action::PackageManifest
+        | Action::Output { .. } => Phase::Cleanup,
+    };
+    step.phase.unwrap_or(after)
 }
 
 /// Whether a step may write to the target before it is on the disk.
