@@ -16,7 +16,6 @@ const MIB: u64 = 1 << 20;
 const UUID: &str = "01234567-89ab-4def-8123-456789abcdef";
 /// mkfs.btrfs refuses a uuid that any other block device has, so tests that make btrfs side by side have their own.
 const LABEL_UUID: &str = "01234567-89ab-4def-8123-fedcba987654";
-const EVERY_UUID: &str = "01234567-89ab-4def-8123-abcdef012345";
 
 /// Says so when these tests cannot run.
 fn can_run(test: &str) -> bool {
@@ -174,7 +173,10 @@ fn every_file_system_is_made_checked_mounted_and_repeatable() -> Result<()> {
         for kind in FsKind::ALL {
             let file = image(320 * MIB)?;
             let device = LoopDevice::attach(&file, MIB, 310 * MIB, sector, Access::ReadWrite)?;
-            mkfs(device.path(), &Format { uuid: Some(EVERY_UUID), ..format(kind, &[]) })?;
+            // libblkid remembers for minutes what a device was that is gone.
+            let now = std::time::UNIX_EPOCH.elapsed()?.as_nanos().to_le_bytes();
+            let uuid = dibw_plan::layout::derive_uuid(&now, "test");
+            mkfs(device.path(), &Format { uuid: Some(&uuid), ..format(kind, &[]) })?;
             fsck(kind, device.path())?;
             if kind == FsKind::Swap || probe::filesystem(kind.name()).is_err() {
                 eprintln!("not mounted, the kernel has no driver: {kind}");

@@ -1,6 +1,6 @@
 //! Break points: shells for people who look into a build, where `break` asks for them. Facts: compat/CONTRACT.md section 1.7.
 
-use dibw_plan::{Phase, Side};
+use dibw_plan::{Confinement, Phase, Side};
 
 use crate::events::Level;
 use crate::failure::Failure;
@@ -88,7 +88,10 @@ impl Build<'_> {
                 self.inside(&command, &mut Lines::new())?
             }
             Side::Outside => {
-                let command = Outside { argv, interactive: true, ..self.outside_command(phase)? };
+                // Whoever asked for it is root here already, and wants to see and keep things.
+                let confinement = Confinement::Host;
+                let command =
+                    Outside { argv, interactive: true, confinement, ..self.outside_command(phase)? };
                 self.outside(&command, &mut Lines::new())?
             }
         };
