@@ -55,10 +55,10 @@ fn the_host_is_read_only_but_for_the_build() -> Result<()> {
     }
     let script = format!(
         "echo kept > made; echo kept > {0}/made; echo private > /tmp/made; ls -A /tmp | wc -l; echo /proc/[0-9]*; pwd; \
-         mknod node c 1 3 && echo gone > node; mount -t tmpfs x mnt && umount mnt; echo $(tty)",
+         mknod node c 1 3 && echo gone > node; mount -t tmpfs x place && umount place; echo $(tty)",
         below_tmp.path().display()
     );
-    std::fs::create_dir(target.dir.path().join("mnt"))?;
+    std::fs::create_dir(target.dir.path().join("place"))?;
     let outcome = run(&target, &confined(&script, &writable))?;
     let expected = format!("2\n/proc/1 /proc/2\n{}\nnot a tty\n", target.dir.path().display());
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), (expected.as_str(), ""));
