@@ -73,6 +73,23 @@ fn captured_writes_stay_away_from_the_host() -> Result<()> {
 }
 
 #[test]
+fn a_captured_directory_may_hold_the_work_directory() -> Result<()> {
+    let Some(scene) = Scene::new("a_captured_directory_may_hold_the_work_directory")? else { return Ok(()) };
+    let dir = scene.at.display();
+    let view = View {
+        writable: vec![scene.at.join("root")],
+        captured: vec![scene.captured(&scene.at)],
+        ..View::default()
+    };
+    let outcome = scene.run(&format!("echo new > {dir}/new; echo built > {dir}/root/etc/built"), view)?;
+    assert_eq!(outcome.finished.status, Status::Exited(0), "{}", outcome.stderr);
+    assert!(!scene.at.join("new").exists());
+    assert_eq!(fs::read_to_string(scene.at.join("upper/new"))?, "new\n");
+    assert_eq!(fs::read_to_string(scene.at.join("root/etc/built"))?, "built\n");
+    Ok(())
+}
+
+#[test]
 fn the_hosts_tmp_is_seen_and_not_changed() -> Result<()> {
     let Some(scene) = Scene::new("the_hosts_tmp_is_seen_and_not_changed")? else { return Ok(()) };
     let file = tempfile::NamedTempFile::new_in("/tmp")?;

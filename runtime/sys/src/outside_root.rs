@@ -31,7 +31,7 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     let view = &job.view;
     // Made while everything can still be written to.
     let clones = writable_mounts(view)?;
-    let tmp = view.tmp.as_ref().map(tmp_over_the_hosts).transpose()?;
+    let tmp = view.tmp.as_ref().map(capture).transpose()?.map(|(_, mount)| mount);
 
     let resolver = resolver_in_run();
     let read_only = Attributes { set: libc::MOUNT_ATTR_RDONLY, ..Attributes::default() };
@@ -80,7 +80,8 @@ fn writable_mounts(view: &View) -> Result<Vec<(PathBuf, DetachedMount)>> {
     Ok(mounts)
 }
 
-/// An overlay over a directory, and where that really is.
+/// An overlay over a directory, and where that really is. Where the kernel refuses one (layers may not lie in each other, some file systems
+/// can't be one), there is an empty directory to write to in its place. Sockets of the host's programs can't be connected to in either.
 fn capture(captured: &Captured) -> Result<(PathBuf, DetachedMount)> {
     let path = captured.path.canonicalize();
     let path = path.with_context(|| format!("captured directory {}", captured.path.display()))?;
@@ -91,14 +92,9 @@ fn capture(captured: &Captured) -> Result<(PathBuf, DetachedMount)> {
     let options = [("lowerdir", lower_path.as_str()), ("upperdir", upper), ("workdir", work)];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mount = DetachedMount::new("overlay", &options, attributes)
+        .or_else(|_| DetachedMount::clone_of(&captured.upper, Depth::Recursive))
         .with_context(|| format!("capture what is written to {}", path.display()))?;
     Ok((path, mount))
-}
-
-/// The kernel refuses layers that lie in each other: a build that works below `/tmp` has a `/tmp` without the host's files. Sockets of the
-/// host's programs can't be connected to through an overlay.
-fn tmp_over_the_hosts(tmp: &Captured) -> Result<DetachedMount> {
-    capture(tmp).map(|(_, mount)| mount).or_else(|_| DetachedMount::clone_of(&tmp.upper, Depth::Recursive))
 }
 
 fn text(path: &Path) -> Result<&str> {
