@@ -29,7 +29,7 @@ fn links(directory: &std::path::Path) -> anyhow::Result<()> {
         let context = || format!("link {}", link.display());
         match std::fs::read_link(&link) {
             Ok(to) if to == program => {}
-            Ok(to) if to.file_name() == program.file_name() => {
+            Ok(to) if to.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dibw")) => {
                 std::fs::remove_file(&link).with_context(context)?;
                 symlink(&program, &link).with_context(context)?;
             }
