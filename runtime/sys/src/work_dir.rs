@@ -24,7 +24,8 @@ use crate::tree_walk::remove_tree;
 
 const PREFIX: &str = "dibw-";
 const JOURNAL: &str = "journal.json";
-const BUILD: &str = "build";
+/// The directory to build in is `dib_build.` and eight characters: elements take what is after the dot for a word that no other build has.
+const BUILD: &str = "dib_build.";
 /// Root of a user namespace is another user outside: it must get through, but not list.
 const PASSABLE: u32 = 0o711;
 /// How many names are tried.
@@ -60,6 +61,8 @@ struct Journal {
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
+    /// Name of the directory to build in.
+    build: String,
     /// Holds the lock.
     lock: Option<File>,
     tmpfs: Option<Mount>,
@@ -98,7 +101,8 @@ impl WorkDir {
             // Someone who cleans up may have seen it before it was locked; then it is theirs to remove.
             let Some(lock) = lock(&path)? else { continue };
             let journal = Journal { pid: std::process::id(), outlives: Vec::new() };
-            let mut work = WorkDir { path, lock: Some(lock), tmpfs: None, journal };
+            let build = format!("{BUILD}{:08x}", unlike_others());
+            let mut work = WorkDir { path, build, lock: Some(lock), tmpfs: None, journal };
             work.prepare(tmpfs)?;
             return Ok(work);
         }
@@ -120,7 +124,7 @@ impl WorkDir {
 
     /// The empty directory to build in.
     pub fn path(&self) -> PathBuf {
-        self.path.join(BUILD)
+        self.path.join(&self.build)
     }
 
     /// Whether it is kept in memory.
@@ -230,6 +234,13 @@ pub fn clean_dead(base: &Path) -> Result<Vec<Cleaned>> {
         }
     }
     Ok(cleaned)
+}
+
+/// A number that another build hardly has: process numbers are of little use, since every build has a pid namespace of its own.
+fn unlike_others() -> u32 {
+    use std::hash::BuildHasher;
+    // Keyed at random by the standard library, once a process.
+    std::collections::hash_map::RandomState::new().hash_one(std::process::id()) as u32
 }
 
 /// `dibw-<pid>-<number>`: the base may be a directory that others use too.
