@@ -223,6 +223,7 @@ impl BlockDevice {
             elsewhere: elsewhere.collect(),
             root: self.parameters.required("mount-base")?.into(),
             staging: self.files.staging(),
+            kernel_vfat: true,
         })
     }
 }

@@ -51,11 +51,11 @@ pub struct RealMachine {
 }
 
 impl RealMachine {
-    /// Makes a work directory, in memory where that is wanted and possible.
+    /// Makes a work directory, in memory where that is wanted and possible. `classic`: for one of diskimage-builder's commands.
     ///
     /// # Errors
     /// When this machine can't hold layers or make a user namespace.
-    pub fn new(paths: &Paths) -> Result<Self> {
+    pub fn new(paths: &Paths, classic: bool) -> Result<Self> {
         crate::check::clean_dead(paths);
         let base = &paths.work_base;
         std::fs::create_dir_all(base).with_context(|| format!("making {}", base.display()))?;
@@ -71,6 +71,7 @@ impl RealMachine {
             images: build_dir.join("images"),
             root: build_dir.join("disk"),
             staging: build_dir.join("staging"),
+            kernel_vfat: classic,
             ..DiskPlaces::default()
         };
         Ok(Self {

@@ -103,7 +103,7 @@ pub fn build(
     caller: &Caller,
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
-    let machine = RealMachine::new(paths).context("preparing the work directory")?;
+    let machine = RealMachine::new(paths, plan.classic).context("preparing the work directory")?;
     build_on(plan, paths, caller, Rc::new(RefCell::new(machine)), events)
 }
 

@@ -138,7 +138,7 @@ pub struct SizeRules {
     pub journal_mib: u64,
     /// Type of the root file system: only ext4 gets room for a journal.
     pub root_fstype: String,
-    /// Whether the `block-device-efi` element takes part, for which 525 MiB are added to a size from the tree.
+    /// Whether `block-device-efi` or one of its kin takes part, for which 525 MiB are added to a size from the tree.
     #[serde(default)]
     pub has_efi: bool,
     /// A size from the tree is diskimage-builder's to the byte: nothing is added for other partitions but that allowance.

@@ -11,7 +11,7 @@ use dibw_sys::loops::{Access, LoopDevice, LoopIdentity};
 use dibw_sys::lvm;
 use dibw_sys::mkfs::{Format, FsKind, mkfs};
 use dibw_sys::mounts::{self, Mount};
-use dibw_sys::vfat;
+use dibw_sys::{probe, vfat};
 
 use crate::disks::{Disks, FileSystem, Volume};
 use crate::tables;
@@ -27,6 +27,8 @@ pub struct DiskPlaces {
     pub root: PathBuf,
     /// Directory of the files of vfat file systems, until they are written.
     pub staging: PathBuf,
+    /// Where the kernel can mount vfat, it does: grub-install asks for a real one. Otherwise equal files make equal bytes.
+    pub kernel_vfat: bool,
 }
 
 /// Everything of the disk that is held.
@@ -93,7 +95,9 @@ impl Disk {
             let made = layout.filesystems.iter().find(|made| made.name == mount.filesystem);
             let made = made.with_context(|| format!("mount {} has no file system", mount.name))?;
             let staging = match made.fstype.parse()? {
-                FsKind::Vfat => Some((disk.staging_of(made.device.name()), made.device.name().to_owned())),
+                FsKind::Vfat if disk.staging_of(made.device.name()).is_dir() => {
+                    Some((disk.staging_of(made.device.name()), made.device.name().to_owned()))
+                }
                 _ => None,
             };
             disk.mounted.push(Mounted { mount_point: mount.mount_point.clone(), mount: found, staging });
@@ -344,13 +348,17 @@ impl Disks for Disk {
         }
         fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
         let path = Disks::device(self, device)?;
-        let (mount, staging) = if matches!(kind.parse()?, FsKind::Vfat) {
+        let is_vfat = matches!(kind.parse()?, FsKind::Vfat);
+        let by_kernel = self.places.kernel_vfat && probe::filesystem("vfat").is_ok();
+        let (mount, staging) = if is_vfat && !by_kernel {
             let staging = self.staging_of(device);
             fs::create_dir_all(&staging).with_context(|| format!("making {}", staging.display()))?;
             let mount = Mount::bind(&staging, &at, Access::ReadWrite)?;
             (mount, Some((staging, device.to_owned())))
         } else {
-            (Mount::new(&path, &at, kind, "")?, None)
+            // What vfat can't hold (owners, modes) is dropped without an error.
+            let (kind, options) = if is_vfat { ("vfat", "quiet") } else { (kind, "") };
+            (Mount::new(&path, &at, kind, options)?, None)
         };
         self.mounted.push(Mounted { mount_point: mount_point.to_owned(), mount, staging });
         Ok(())

@@ -27,7 +27,7 @@ pub(super) fn choose(request: &Request, elements: &[&Element], faults: &mut Faul
         sector_size: faults.take(sector_size(request)).flatten(),
     };
     let layout = faults.take(layout::parse(&source.text, &parameters))?;
-    let has_efi = elements.iter().any(|element| element.name == "block-device-efi");
+    let has_efi = elements.iter().any(|element| element.name.starts_with("block-device-efi"));
     // diskimage-builder adds the room of an EFI system partition to a size that is given, too.
     let beside = if request.classic && has_efi { EFI_ROOM } else { 0 };
     let size = SizeRules {
