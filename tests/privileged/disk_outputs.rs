@@ -257,10 +257,12 @@ fn a_killed_build_is_cleaned_by_the_next() -> Result<()> {
     child.wait()?;
     let names_before = names(base.path())?;
     assert!(!names_before.contains(&"output".to_owned()), "{names_before:?}");
-    let cleaned = clean_dead(base.path())?;
     let work = base.path().join(format!("dibw-{}-0", child.id()));
+    let build = names(&work)?.into_iter().find(|name| name.starts_with("dib_build."));
+    let point = work.join(build.context("the directory to build in")?).join("point");
+    let cleaned = clean_dead(base.path())?;
     let expected = [
-        format!("unmounted {}", work.join("build/point").display()),
+        format!("unmounted {}", point.display()),
         format!("removed {}", base.path().join(".dibw-1-0.image").display()),
         format!("removed {}", work.display()),
     ];

@@ -40,7 +40,7 @@ pub struct View {
     pub readable: Vec<PathBuf>,
     /// Its `/tmp`: the host's, while what it writes lands elsewhere. Without it `/tmp` is empty and private. Ignored at [`Level::Host`].
     pub tmp: Option<Captured>,
-    /// Directories it sees and seems to write to, while what it writes lands elsewhere. Ignored at [`Level::Host`].
+    /// Directories it sees and seems to write to, while what it writes lands elsewhere.
     pub captured: Vec<Captured>,
     /// What is mounted in the root file system that it works on.
     pub target: Option<TargetView>,

@@ -26,6 +26,7 @@ const PRIVATE: [(&str, &str); 2] = [("/tmp", "1777"), ("/run", "755")];
 /// Mounts everything but `/proc`.
 pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     if job.level == Level::Host {
+        attach_all(writable_mounts(&job.view)?)?;
         return bind_all(job.view.target.as_ref());
     }
     let view = &job.view;
@@ -55,14 +56,20 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
     }
     keep_resolv_conf(resolver)?;
     mount_dev(place("/dev".as_ref())?.as_fd(), 0, &[])?;
-    for (path, clone) in hidden.into_iter().chain(clones) {
+    attach_all(hidden)?;
+    attach_all(clones)?;
+    bind_all(view.target.as_ref())
+}
+
+fn attach_all(mounts: Vec<(PathBuf, DetachedMount)>) -> Result<()> {
+    for (path, mount) in mounts {
         // What lies over its parent may show no mounts.
         if is_hidden(&path) || !path.exists() {
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
-        clone.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;
+        mount.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;
     }
-    bind_all(view.target.as_ref())
+    Ok(())
 }
 
 /// The directories that may be written to and those whose changes are captured, outer ones first, so that an inner one ends up on top.
