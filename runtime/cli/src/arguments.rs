@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use dibw_compat::block_device::Setting;
+use dibw_plan::request::is_for_builds;
 use dibw_plan::{Catalogue, Checksum, Fault, FaultKind, Faults, NamedText, Request};
 use dibw_policy::{Grant, Policy};
+use dibw_sys::calendar::Moment;
 
 /// What to build, and how.
 #[derive(clap::Args, Clone)]
@@ -106,21 +109,6 @@ pub struct ImageArgs {
     pub config: Option<PathBuf>,
 }
 
-/// The caller's variables that hooks may see, by prefix or name. Credentials and loader variables stay outside.
-const SEEN_PREFIXES: [&str; 2] = ["DIB_", "NODEPOOL_"];
-const SEEN_NAMES: [&str; 10] = [
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-    "TZ",
-    "break",
-    "break_cmd",
-    "break_outside_target",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-];
-
 impl ImageArgs {
     /// The Requests: one, or those of the image file.
     ///
@@ -132,11 +120,8 @@ impl ImageArgs {
         let requests = match (&self.config, request) {
             (None, request) => request.into_iter().collect(),
             (Some(file), request) => {
-                let text = faults.take(read(file, FaultKind::Config));
-                let images = text.and_then(|text| {
-                    let named = NamedText { name: file.display().to_string(), text };
-                    faults.take(dibw_compat::images::parse(&named))
-                });
+                let text = faults.take(read_named(file, FaultKind::Config));
+                let images = text.and_then(|named| faults.take(dibw_compat::images::parse(&named)));
                 match (images, request) {
                     (Some(images), Some(request)) => crate::images::requests(&request, images, &mut faults),
                     _ => Vec::new(),
@@ -156,16 +141,12 @@ impl ImageArgs {
         let mut faults = Faults::default();
         let image_size = faults.take(size(self.image_size.as_deref(), "--image-size", GIB));
         let image_extra_size = faults.take(size(self.image_extra_size.as_deref(), "--image-extra-size", MIB));
-        let block_device = self.block_device.as_ref().and_then(|file| {
-            let text = faults.take(read(file, FaultKind::Layout))?;
-            Some(NamedText { name: file.display().to_string(), text })
-        });
+        let block_device =
+            self.block_device.as_ref().and_then(|file| faults.take(read_named(file, FaultKind::Layout)));
         let aci_manifest = std::env::var("ACI_MANIFEST").ok().filter(|file| !file.is_empty());
-        let aci_manifest =
-            aci_manifest.filter(|_| self.types.iter().any(|kind| kind == "aci")).and_then(|file| {
-                let text = faults.take(read(Path::new(&file), FaultKind::Config))?;
-                Some(NamedText { name: file, text })
-            });
+        let aci_manifest = aci_manifest
+            .filter(|_| self.types.iter().any(|kind| kind == "aci"))
+            .and_then(|file| faults.take(read_named(Path::new(&file), FaultKind::Config)));
         let mut settings = BTreeMap::new();
         for setting in &self.settings {
             faults.take(add_setting(&mut settings, setting));
@@ -210,12 +191,9 @@ impl ImageArgs {
     /// `DIB_BLOCK_DEVICE_CONFIG`: YAML text or `file://PATH`.
     fn block_device_variable(&self, faults: &mut Faults) -> Option<NamedText> {
         let value = std::env::var("DIB_BLOCK_DEVICE_CONFIG").ok().filter(|value| !value.is_empty())?;
-        match value.strip_prefix("file://") {
-            None => Some(NamedText { name: "DIB_BLOCK_DEVICE_CONFIG".into(), text: value }),
-            Some(path) => {
-                let text = faults.take(read(Path::new(path), FaultKind::Layout))?;
-                Some(NamedText { name: path.into(), text })
-            }
+        match Setting::of(&value) {
+            Setting::Text(text) => Some(text),
+            Setting::File(path) => faults.take(read_named(Path::new(&path), FaultKind::Layout)),
         }
     }
 
@@ -234,8 +212,7 @@ impl ImageArgs {
     /// All faults of the file at once.
     pub fn policy(&self) -> Result<Policy, Faults> {
         let Some(file) = &self.policy else { return Ok(Policy::default()) };
-        let text = read(file, FaultKind::Config)?;
-        let name = file.display().to_string();
+        let NamedText { name, text } = read_named(file, FaultKind::Config)?;
         dibw_policy::file::parse(&name, &text, &today()).map_err(|errors| {
             let fault = |error: dibw_policy::PolicyFault| {
                 let fault = Fault::new(FaultKind::Config, error.message).at(error.file, error.line, 0);
@@ -263,19 +240,15 @@ impl ImageArgs {
 }
 
 /// What hooks see as `ELEMENTS_PATH`: the caller's and dibw's own.
-///
-/// # Errors
-/// As for the path itself.
-pub fn elements_path_variable() -> Result<BTreeMap<String, String>, Faults> {
-    let path = dibw_engine::catalogue::elements_path()?;
+pub fn elements_path_variable(path: &[PathBuf]) -> (String, String) {
     let words: Vec<String> = path.iter().map(|entry| entry.display().to_string()).collect();
-    Ok(BTreeMap::from([("ELEMENTS_PATH".to_owned(), words.join(":"))]))
+    ("ELEMENTS_PATH".to_owned(), words.join(":"))
 }
 
 /// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
 fn today() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let (year, month, day) = dibw_sys::calendar::civil(since.as_secs() / 86_400);
+    let Moment { year, month, day, .. } = Moment::of(since.as_secs());
     format!("{year:04}-{month:02}-{day:02}")
 }
 
@@ -329,21 +302,23 @@ fn element_name(element: &str) -> String {
     }
 }
 
-/// The text of a file that the user named.
+/// A file that the user named, under that name.
 ///
 /// # Errors
 /// When it can't be read.
-pub fn read(file: &Path, kind: FaultKind) -> Result<String, Faults> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Fault::new(kind, format!("cannot read {}: {error}", file.display())).into())
+pub fn read_named(file: &Path, kind: FaultKind) -> Result<NamedText, Faults> {
+    let name = file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(NamedText { name, text }),
+        Err(error) => Err(Fault::new(kind, format!("cannot read {name}: {error}")).into()),
+    }
 }
 
+/// The caller's variables that hooks may see. Credentials and loader variables stay outside.
 fn seen_variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| {
-            SEEN_NAMES.contains(&name.as_str()) || SEEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        })
+        .filter(|(name, _)| is_for_builds(name))
         .collect()
 }
 

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use dibw_engine::{Event, Events, Level};
+use dibw_sys::calendar::Moment;
 
 /// Where lines go.
 pub struct Log {
@@ -74,14 +75,7 @@ impl Events for Log {
 /// The time in UTC, in milliseconds: `2026-11-21 15:04:05.678 | `.
 fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs();
-    let (year, month, day) = dibw_sys::calendar::civil(seconds / 86_400);
-    let of_day = seconds % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{:03} | ",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60,
-        since.subsec_millis()
-    )
+    let Moment { year, month, day, hour, minute, second } = Moment::of(since.as_secs());
+    let milli = since.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03} | ")
 }

@@ -1,12 +1,35 @@
-//! The parameters of the command `dib-block-device`: a YAML file of keys and single values, which diskimage-builder's driver writes
+//! What is said of disks outside of elements: the variable `DIB_BLOCK_DEVICE_CONFIG`, and the parameters of the command
+//! `dib-block-device`, a YAML file of keys and single values, which diskimage-builder's driver writes
 //! (compat/CONTRACT.md 1.2, step 13). Pure. Called by the engine.
 
 use std::collections::BTreeMap;
 
 use dibw_plan::layout::RootDefaults;
 use dibw_plan::size::parse_absolute;
-use dibw_plan::{Fault, FaultKind, Faults};
+use dibw_plan::{Fault, FaultKind, Faults, NamedText};
 use dibw_policy::yaml;
+
+/// The value of `DIB_BLOCK_DEVICE_CONFIG`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// The configuration itself, under the variable's name.
+    Text(NamedText),
+    /// The file it is in.
+    File(String),
+}
+
+impl Setting {
+    /// `file://PATH`, or YAML.
+    pub fn of(value: &str) -> Self {
+        match value.strip_prefix("file://") {
+            Some(path) => Self::File(path.to_owned()),
+            None => {
+                let name = "DIB_BLOCK_DEVICE_CONFIG".to_owned();
+                Self::Text(NamedText { name, text: value.to_owned() })
+            }
+        }
+    }
+}
 
 /// The parameters, as written: the driver does not quote, so a label `12345` is no number. Other keys are other programs'.
 #[derive(Debug, Clone, PartialEq, Eq)]

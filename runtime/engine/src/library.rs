@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use dibw_compat::element_exports::array_body;
 use dibw_compat::library::{FILES, LibraryFile, PYTHON_EXEC, RUN_PARTS, SUDO};
 
 use crate::environment::{PATH, Variables, function};
@@ -63,24 +64,11 @@ impl Build<'_> {
         if let Ok(program) = std::env::current_exe() {
             variables.insert("DIBW_PROGRAM".to_owned(), at(&program));
         }
-        variables.extend([function("die", DIE), function("get_image_element_array", &self.element_array())]);
+        let elements = self.plan.elements.iter();
+        let array = array_body(elements.map(|element| (element.name.as_str(), element.path.as_str())));
+        variables.extend([function("die", DIE), function("get_image_element_array", &array)]);
         self.base_variables = variables;
     }
-
-    /// Prints `[name]=path` for each element, to be read with `eval declare -A`.
-    fn element_array(&self) -> String {
-        let pairs = self.plan.elements.iter().map(|element| {
-            let path = element.path.replace('\'', r"'\''");
-            format!("[{}]='{path}' ", element.name)
-        });
-        let words: String = pairs.collect();
-        format!("echo {}", quoted(&words))
-    }
-}
-
-/// A word for a shell, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn write(path: &Path, file: &LibraryFile) -> Result<()> {

@@ -67,7 +67,7 @@ impl<'a> Build<'a> {
         let files = self.environment_files()?;
         let has_environment = steps.iter().any(|step| matches!(step.action, Action::Environment { .. }));
         if !steps.is_empty() && !has_environment && !files.is_empty() {
-            steps.insert(0, Cow::Owned(environment_step(phase, files)));
+            steps.insert(0, Cow::Owned(Step::environment(phase, files)));
         }
         // Variables alone do nothing.
         if steps.iter().all(|step| matches!(step.action, Action::Environment { .. })) {
@@ -115,18 +115,13 @@ impl<'a> Build<'a> {
         if element.as_deref().is_some_and(dibw_plan::resolve::hooks_are_native) {
             return None;
         }
-        let network = (!self.plan.offline).then_some(Extra::Network);
-        let devices = (phase == Phase::Finalise && self.plan.disk.is_some()).then_some(Extra::ImageDevices);
         Some(Step {
             phase: Some(phase),
             order: order::number_text(name).to_owned(),
             element,
             action: Action::Script { name: name.to_owned() },
-            confinement: match phase.side() {
-                Side::Inside => Confinement::Strict,
-                Side::Outside => Confinement::Confined,
-            },
-            extras: network.into_iter().chain(devices).collect(),
+            confinement: Confinement::of_shell(phase.side()),
+            extras: Extra::of_shell(phase, !self.plan.offline, self.plan.disk.is_some()),
             capabilities: Vec::new(),
         })
     }
@@ -149,20 +144,5 @@ impl<'a> Build<'a> {
         for line in lines {
             self.tell(Event::Output { line });
         }
-    }
-}
-
-fn environment_step(phase: Phase, files: Vec<String>) -> Step {
-    Step {
-        phase: Some(phase),
-        order: String::new(),
-        element: None,
-        action: Action::Environment { files },
-        confinement: match phase.side() {
-            Side::Inside => Confinement::Strict,
-            Side::Outside => Confinement::Confined,
-        },
-        extras: BTreeSet::new(),
-        capabilities: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use dibw_policy::yaml;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Faults;
@@ -74,4 +75,20 @@ pub struct Catalogue {
     /// Elements that can't be read, by name, and why. A build that does not use them is not concerned.
     #[serde(default)]
     pub broken: BTreeMap<String, Faults>,
+}
+
+/// `IMAGE_ELEMENT_YAML`: the names of elements and their directories as a YAML map, sorted by name.
+pub fn paths_yaml<'a>(elements: impl Iterator<Item = &'a Element>) -> String {
+    let sorted: BTreeMap<&str, &str> =
+        elements.map(|element| (element.name.as_str(), element.path.as_str())).collect();
+    sorted.iter().map(|(name, path)| format!("{}: {}\n", yaml_text(name), yaml_text(path))).collect()
+}
+
+/// A string in YAML: plain where it reads back as the same string, else in double quotes as JSON has it.
+fn yaml_text(text: &str) -> String {
+    let plain = yaml::load(&format!("{text}: {text}\n")).ok().is_some_and(|document| {
+        let entries = document.as_mapping().unwrap_or_default();
+        matches!(entries, [entry] if entry.key == text && entry.value.as_str() == Some(text))
+    });
+    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::layout::Layout;
 use crate::output::OutputType;
 use crate::packages::PackageRequest;
-use crate::phase::Phase;
+use crate::phase::{Phase, Side};
 use crate::request::Checksum;
 
 /// The whole of a build.
@@ -128,6 +128,16 @@ pub enum Confinement {
     Runtime,
 }
 
+impl Confinement {
+    /// Of shell on that side for which no rule says another.
+    pub fn of_shell(side: Side) -> Self {
+        match side {
+            Side::Inside => Self::Strict,
+            Side::Outside => Self::Confined,
+        }
+    }
+}
+
 /// What a step has beyond its confinement, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,6 +146,15 @@ pub enum Extra {
     Network,
     /// The image's own block devices.
     ImageDevices,
+}
+
+impl Extra {
+    /// What shell hooks of a phase count on: the network while software is fetched and outside, the image's devices for boot loaders.
+    pub fn of_shell(phase: Phase, online: bool, disk: bool) -> BTreeSet<Self> {
+        let network = online.then_some(Self::Network);
+        let devices = (phase == Phase::Finalise && disk).then_some(Self::ImageDevices);
+        network.into_iter().chain(devices).collect()
+    }
 }
 
 /// One entry of the plan.
@@ -162,6 +181,19 @@ pub struct Step {
 }
 
 impl Step {
+    /// The variables of a phase. In the root phase there is no target yet to evaluate them in, and outside phases see the host's paths.
+    pub fn environment(phase: Phase, files: Vec<String>) -> Self {
+        Self {
+            phase: Some(phase),
+            order: String::new(),
+            element: None,
+            action: Action::Environment { files },
+            confinement: Confinement::of_shell(phase.side()),
+            extras: BTreeSet::new(),
+            capabilities: Vec::new(),
+        }
+    }
+
     /// The name it is ordered by among the hooks of its phase; none for what comes after all of them.
     pub fn hook_name(&self) -> Option<String> {
         let rest = match &self.action {

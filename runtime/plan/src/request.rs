@@ -14,6 +14,33 @@ pub enum Checksum {
     Md5,
 }
 
+impl Checksum {
+    /// Those that a `DIB_CHECKSUM` asks for: `1` is all, otherwise the names in it.
+    pub fn named_in(text: &str) -> BTreeSet<Self> {
+        let named = [("md5", Self::Md5), ("sha256", Self::Sha256)];
+        let asked = named.into_iter().filter(|(name, _)| text == "1" || text.contains(name));
+        asked.map(|(_, checksum)| checksum).collect()
+    }
+}
+
+/// Whether every build hears of that variable of its caller: settings of elements, of the network, and break points.
+pub fn is_for_builds(name: &str) -> bool {
+    const PREFIXES: [&str; 2] = ["DIB_", "NODEPOOL_"];
+    const NAMES: [&str; 10] = [
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "TZ",
+        "break",
+        "break_cmd",
+        "break_outside_target",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    ];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// One image to build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::calendar;
+use crate::calendar::Moment;
 
 /// Every temporary name begins so; `work_dir` removes no file of a dead build whose name does not.
 pub(crate) const TEMPORARY_PREFIX: &str = ".dibw-";
@@ -287,9 +287,8 @@ fn old_name(name: &OsStr, time: SystemTime, number: u32) -> Result<OsString> {
 /// `%Y.%m.%d-%H.%M.%S` in UTC.
 fn stamp(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    let (year, month, day) = calendar::civil(days);
-    format!("{year:04}.{month:02}.{day:02}-{:02}.{:02}.{:02}", second / 3600, second / 60 % 60, second % 60)
+    let Moment { year, month, day, hour, minute, second } = Moment::of(seconds);
+    format!("{year:04}.{month:02}.{day:02}-{hour:02}.{minute:02}.{second:02}")
 }
 
 #[cfg(test)]

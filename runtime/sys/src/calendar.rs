@@ -1,8 +1,29 @@
-//! Owns the way from a count of days to a date. Must not ask a clock. Called by `artifact` and the command line.
+//! Owns the way from a count of seconds to date and time. Must not ask a clock. Called by `artifact`, the engine and the command line.
+
+/// A moment in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual six")]
+pub struct Moment {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
+}
+
+impl Moment {
+    /// That many seconds after the beginning of 1970, leap seconds not counted.
+    pub fn of(seconds: u64) -> Self {
+        let (year, month, day) = civil(seconds / 86_400);
+        let second = seconds % 86_400;
+        Self { year, month, day, hour: second / 3600, minute: second / 60 % 60, second: second % 60 }
+    }
+}
 
 /// Days since 1970-01-01 to year, month and day; years are counted from March, so that a leap day ends one.
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-pub fn civil(days: u64) -> (u64, u64, u64) {
+fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

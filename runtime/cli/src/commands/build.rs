@@ -77,7 +77,8 @@ fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(),
 
 /// One image, in a child process with its own mount and pid namespaces, so that nothing outlives it.
 fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
-    let variables = crate::arguments::elements_path_variable()?;
+    let path = dibw_engine::catalogue::elements_path()?;
+    let variables = [crate::arguments::elements_path_variable(&path)].into();
     let caller = Caller { variables, owner: None };
     let status = dibw_sys::supervise::run_build(|| {
         let events = progress::listener(args.log_format, args.verbose);

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 
 use dibw_compat::image_create::{self, Asked, Build, Name, VERSION};
 use dibw_engine::{Caller, Failure, Paths};
-use dibw_plan::{Fault, FaultKind, Faults, NamedText, Plan};
+use dibw_plan::{Fault, FaultKind, Faults, Plan};
 use dibw_policy::Policy;
 
 use super::as_root;
-use crate::arguments::{elements_path_variable, host_arch, read};
+use crate::arguments::{elements_path_variable, host_arch, read_named};
 use crate::classic_log::Log;
 use crate::commands::build::{absolute, died};
 
@@ -105,14 +105,12 @@ fn planned(build: &mut Build, log: &Log) -> Result<Plan, Faults> {
         return Err(Fault::new(FaultKind::Usage, message).into());
     }
     if let Some(file) = &build.block_device_file {
-        let text = read(Path::new(file), FaultKind::Layout)?;
-        build.request.block_device = Some(NamedText { name: file.clone(), text });
+        build.request.block_device = Some(read_named(Path::new(file), FaultKind::Layout)?);
     }
     if let Some(file) =
         build.aci_manifest_file.take().filter(|_| build.request.types.iter().any(|kind| kind == "aci"))
     {
-        let text = read(Path::new(&file), FaultKind::Usage)?;
-        build.request.aci_manifest = Some(NamedText { name: file, text });
+        build.request.aci_manifest = Some(read_named(Path::new(&file), FaultKind::Usage)?);
     }
     let path = dibw_engine::catalogue::elements_path()?;
     let given = build.environment.get("ELEMENTS_PATH").cloned().unwrap_or_default();
@@ -124,7 +122,7 @@ fn planned(build: &mut Build, log: &Log) -> Result<Plan, Faults> {
         log.say(&format!("WARNING element-info [-] Element {} overrides {}", new.display(), old.display()));
     }
     let catalogue = dibw_engine::catalogue::read(&path, &[])?;
-    build.environment.extend(elements_path_variable()?);
+    build.environment.extend([elements_path_variable(&path)]);
     let named = dibw_plan::resolve::assemble(&build.request, &catalogue);
     log.say(&format!("Building elements: {}", named.join(" ")));
     let plan = dibw_plan::planner::plan(&build.request, &catalogue, &Policy::default(), &[])?;

@@ -1,11 +1,11 @@
 //! From options and variables to the Request. Called by `image_create::parse` only.
 
-use std::collections::BTreeSet;
-
+use dibw_plan::request::is_for_builds;
 use dibw_plan::{Checksum, Fault, FaultKind, Faults, NamedText, Request};
 
 use super::options::{Options, words};
 use super::{Build, Name, Variables, declare};
+use crate::block_device::Setting;
 
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1024.0 * MIB;
@@ -17,25 +17,15 @@ const KEPT_WHEN_CLEARED: [&str; 8] =
 /// Variables of the caller that only options may set.
 const OPTIONS_ONLY: [&str; 2] = ["DOCKER_TARGET", "LOGFILE"];
 
-/// Other variables of the caller that say what an image is to be, beside all that begin with `DIB_`, `IMAGE_` or `NODEPOOL_`.
-const OF_THE_IMAGE: [&str; 17] = [
+/// Other variables of the caller that say what an image is to be, beside those that every build hears of and all that begin with `IMAGE_`.
+const OF_THE_IMAGE: [&str; 7] = [
     "ACI_MANIFEST",
     "COMPRESS_IMAGE",
     "DOCKER_TARGET",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
     "LOGFILE",
     "MAX_ONLINE_RESIZE",
-    "NO_PROXY",
     "RUN_PARTS_REGEX",
     "SKIP_BASE",
-    "TZ",
-    "break",
-    "break_cmd",
-    "break_outside_target",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
 ];
 
 pub(super) fn build(
@@ -66,8 +56,12 @@ pub(super) fn build(
     let image_size = bytes(set.number("DIB_IMAGE_SIZE", &mut faults), GIB);
     let image_extra_size = bytes(set.number("DIB_IMAGE_EXTRA_SIZE", &mut faults), MIB);
     let min_tmpfs = set.number("DIB_MIN_TMPFS", &mut faults).unwrap_or(2.0);
-    let checksums = checksums(set.text("DIB_CHECKSUM"));
-    let (block_device, block_device_file) = block_device(set.text("DIB_BLOCK_DEVICE_CONFIG"));
+    let checksums = Checksum::named_in(set.text("DIB_CHECKSUM").unwrap_or_default());
+    let (block_device, block_device_file) = match set.text("DIB_BLOCK_DEVICE_CONFIG").map(Setting::of) {
+        None => (None, None),
+        Some(Setting::File(path)) => (None, Some(path)),
+        Some(Setting::Text(text)) => (Some(text), None),
+    };
     let types = options.types.as_deref().map_or_else(|| vec!["qcow2".to_owned()], words);
     let output = set.text("IMAGE_NAME").unwrap_or("image").to_owned();
     let request = Request {
@@ -209,34 +203,12 @@ impl Settings {
 
     /// What the plan records: settings of the image, and nothing else of the caller's environment.
     fn of_the_image(&self) -> Variables {
-        let prefixes = ["DIB_", "IMAGE_", "NODEPOOL_"];
-        let known = |name: &str| {
-            OF_THE_IMAGE.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
-        };
+        let known =
+            |name: &str| is_for_builds(name) || name.starts_with("IMAGE_") || OF_THE_IMAGE.contains(&name);
         self.variables
             .iter()
             .filter(|(name, _)| known(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
-    }
-}
-
-/// `1` is both; otherwise those that are named.
-fn checksums(text: Option<&str>) -> BTreeSet<Checksum> {
-    let text = text.unwrap_or_default();
-    let named = [("md5", Checksum::Md5), ("sha256", Checksum::Sha256)];
-    let asked = |name: &str| text == "1" || text.contains(name);
-    named.into_iter().filter(|(name, _)| asked(name)).map(|(_, checksum)| checksum).collect()
-}
-
-/// YAML, or the name of a file with it.
-fn block_device(text: Option<&str>) -> (Option<NamedText>, Option<String>) {
-    match text.map(|text| (text, text.strip_prefix("file://"))) {
-        None => (None, None),
-        Some((_, Some(path))) => (None, Some(path.to_owned())),
-        Some((text, None)) => {
-            let name = "DIB_BLOCK_DEVICE_CONFIG".to_owned();
-            (Some(NamedText { name, text: text.to_owned() }), None)
-        }
     }
 }

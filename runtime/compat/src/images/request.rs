@@ -1,6 +1,6 @@
 //! An image of the file, over what the command line gives as defaults -> a Request. Called by the command line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use dibw_plan::{Checksum, Fault, FaultKind, Faults, NamedText, Request};
 
@@ -92,13 +92,7 @@ impl Image {
         request.qemu_img_options = text("QEMU_IMG_OPTIONS").or(request.qemu_img_options.take());
         replace(&mut request.offline, environment.get("DIB_OFFLINE").map(|text| !text.is_empty()));
         if let Some(checksum) = text("DIB_CHECKSUM") {
-            let named = [("md5", Checksum::Md5), ("sha256", Checksum::Sha256)];
-            let asked: BTreeSet<Checksum> = named
-                .into_iter()
-                .filter(|(name, _)| checksum == "1" || checksum.contains(name))
-                .map(|(_, c)| c)
-                .collect();
-            request.checksums.extend(asked);
+            request.checksums.extend(Checksum::named_in(&checksum));
         }
         match text("DIB_BLOCK_DEVICE_CONFIG") {
             Some(path) if path.starts_with("file://") => {

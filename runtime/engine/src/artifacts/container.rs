@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use dibw_image::container::{ContainerImage, LayerCompression, write_docker_archive, write_oci_archive};
 use dibw_plan::OutputType;
-use dibw_sys::{calendar, probe};
+use dibw_sys::calendar::Moment;
+use dibw_sys::probe;
 
 use super::formats::{GZIP_LEVEL, threads};
 use crate::events::Level;
@@ -149,9 +150,8 @@ impl Build<'_> {
 
 /// RFC 3339, in UTC.
 fn timestamp(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = calendar::civil(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    let Moment { year, month, day, hour, minute, second } = Moment::of(seconds);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 #[cfg(test)]

@@ -101,14 +101,7 @@ impl Build<'_> {
             self.elements.iter().flat_map(|element| element.environment.iter().cloned()).collect();
         files.sort();
         files.dedup();
-        // In the root phase there is no target yet to evaluate them in, and outside phases see the host's paths.
-        let confinement = match phase.side() {
-            Side::Inside => Confinement::Strict,
-            Side::Outside => Confinement::Confined,
-        };
-        let step =
-            Step { phase: Some(phase), confinement, ..runtime(Action::Environment { files: files.clone() }) };
-        (!files.is_empty()).then_some(step)
+        (!files.is_empty()).then(|| Step::environment(phase, files))
     }
 
     /// `environment.d` is shell too, and runs on both sides.
@@ -146,23 +139,10 @@ impl Build<'_> {
             element: Some(element.name.clone()),
             action: Action::Script { name: name.clone() },
             confinement,
-            extras: self.extras(phase),
+            extras: Extra::of_shell(phase, !self.request.offline, self.disk),
             capabilities: vec![format!("classic.exec {level}")],
         };
         scripts.iter().map(step).collect()
-    }
-
-    /// What classic hooks count on beyond their cage: the network while software is fetched and outside, the image's devices for boot
-    /// loaders.
-    fn extras(&self, phase: Phase) -> BTreeSet<Extra> {
-        let mut extras = BTreeSet::new();
-        if !self.request.offline {
-            extras.insert(Extra::Network);
-        }
-        if phase == Phase::Finalise && self.disk {
-            extras.insert(Extra::ImageDevices);
-        }
-        extras
     }
 
     fn typed_hooks(&self, phase: Phase, element: &Element) -> Vec<Step> {

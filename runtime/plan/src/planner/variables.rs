@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::checks;
-use crate::element::Element;
+use crate::element::{self, Element};
 use crate::plan::DiskPlan;
 use crate::request::{Checksum, Request};
 
@@ -24,7 +24,7 @@ pub(super) fn known_before_the_build(
     set("DIB_OFFLINE", if request.offline { "1" } else { "" }.to_owned());
     set("FS_TYPE", request.fs_type.clone());
     set("IMAGE_ELEMENT", names.join(" "));
-    set("IMAGE_ELEMENT_YAML", element_yaml(elements));
+    set("IMAGE_ELEMENT_YAML", element::paths_yaml(elements.iter().copied()));
     set("IMAGE_NAME", checks::output_prefix(request));
     set("LC_ALL", "C".to_owned());
     if request.source_date_epoch > 0 || !request.classic {
@@ -54,21 +54,4 @@ fn checksums(request: &Request) -> String {
         (false, false) => "0",
     }
     .to_owned()
-}
-
-/// A YAML map of the elements' names to their directories, sorted by name.
-fn element_yaml(elements: &[&Element]) -> String {
-    let sorted: BTreeMap<&str, &str> =
-        elements.iter().map(|element| (element.name.as_str(), element.path.as_str())).collect();
-    sorted.iter().map(|(name, path)| format!("{name}: {}\n", quoted(path))).collect()
-}
-
-/// A path as a YAML scalar: quoted only where a plain one would mean something else.
-fn quoted(path: &str) -> String {
-    let plain = path.starts_with('/')
-        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-@~".contains(&byte));
-    match plain {
-        true => path.to_owned(),
-        false => serde_json::Value::from(path).to_string(),
-    }
 }
