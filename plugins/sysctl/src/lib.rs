@@ -26,7 +26,7 @@ impl Element for Sysctl {
     }
 }
 
-element!(Sysctl, needs! { write "/etc/sysctl.d/60-dibw.conf" });
+element!(Sysctl, needs! { write "/etc/sysctl.d/60-dibw.conf"; privileged "sysctl" });
 
 fn line(key: &str, value: &Scalar) -> Result<String> {
     check_key(key)?;

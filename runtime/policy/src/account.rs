@@ -1,4 +1,4 @@
-//! Names of accounts, packages and units, and which accounts have root's powers.
+//! Names of accounts, packages, units and what sites name, and which accounts have root's powers.
 //!
 //! Callers: [`crate::requirement`].
 
@@ -65,6 +65,20 @@ pub fn check_package(name: &str) -> Result<(), String> {
     }
 }
 
+/// Checks a name that the site or dibw gives to something: an input, a secret, a repository, a format.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_label(name: &str) -> Result<(), String> {
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c));
+    if starts && rest && name.len() <= 64 {
+        Ok(())
+    } else {
+        Err(format!("`{}` is not a name: lower-case letters, digits, dots, `_` and `-`", escape(name)))
+    }
+}
+
 /// Checks a unit name: a file name with one of systemd's suffixes, or none.
 ///
 /// # Errors
@@ -96,6 +110,12 @@ mod tests {
         }
         for name in ["", "-o", "./x.deb", "http://x", "curl-", "curl+", "a b", "$(x)"] {
             assert!(check_package(name).is_err(), "{name}");
+        }
+        for name in ["site-ca", "qcow2", "tar.zst", &"a".repeat(64)] {
+            assert_eq!(check_label(name), Ok(()));
+        }
+        for name in ["", "-a", "A", "a b", "a/b", "a*", &"a".repeat(65)] {
+            assert!(check_label(name).is_err(), "{name}");
         }
         for name in ["ssh.service", "serial-getty@ttyS0.service", "dev-disk-by\\x2dlabel.device"] {
             assert_eq!(check_unit(name), Ok(()));

@@ -37,6 +37,34 @@ pub enum Capability {
     HostEnv,
     /// Setting a variable for later hooks; value: a name, or a glob with a literal prefix.
     EnvSet,
+    /// Adding a package repository of the site's catalogue; value: a glob of its ids.
+    PackagesRepoAdd,
+    /// Downloading, by the host; value: a URL prefix and `required|first-use|none`, what must be known of the contents.
+    NetFetch,
+    /// Downloading from addresses that are not public; value: a CIDR block.
+    NetAddress,
+    /// Reading a file that the site offers by name; value: a glob of names.
+    HostInput,
+    /// Having a secret put where it is needed; value: its name and `file GLOB` or `header ORIGIN`.
+    SecretUse,
+    /// Keeping bytes from build to build; value: the most of them (`64MiB`).
+    CacheRw,
+    /// Contributing to the disk's layout; value: a kind of node (`partitioning`, `mkfs` ...).
+    BlockdevContribute,
+    /// Mounts in the target while the element's commands run; value: `tmpfs|cache|esp` and a path glob.
+    MountRequest,
+    /// Arguments of the image's kernel; value: a key glob.
+    KernelCmdline,
+    /// Arguments of the kernel that weaken the image or run programs (beside `kernel.cmdline`); value: a key glob.
+    KernelCmdlineUnsafe,
+    /// Kernel modules loaded at boot; value: a name glob.
+    KernelModules,
+    /// Kernel settings at boot; value: a key glob.
+    Sysctl,
+    /// Installing a boot loader; value: its kind (`grub-pc`, `grub-efi`, `systemd-boot`).
+    BootloaderInstall,
+    /// The image's formats. Only in ceilings: the runtime writes images, no element does.
+    ImageEmit,
 }
 
 /// What a unit may be told.
@@ -67,11 +95,21 @@ pub enum ValueKind {
     Service,
     /// A variable name or a glob with a literal prefix.
     Variable,
+    /// A URL prefix and what must be known of the contents.
+    Url,
+    /// A block of addresses.
+    Cidr,
+    /// A name and where the secret goes.
+    Secret,
+    /// A number of bytes with an optional unit.
+    Size,
+    /// A kind of mount and a path glob.
+    Mount,
 }
 
 impl Capability {
     /// Every capability, in the order they are documented.
-    pub const ALL: [Capability; 14] = [
+    pub const ALL: [Capability; 28] = [
         Capability::Log,
         Capability::Config,
         Capability::Facts,
@@ -86,6 +124,20 @@ impl Capability {
         Capability::UserPrivileged,
         Capability::HostEnv,
         Capability::EnvSet,
+        Capability::PackagesRepoAdd,
+        Capability::NetFetch,
+        Capability::NetAddress,
+        Capability::HostInput,
+        Capability::SecretUse,
+        Capability::CacheRw,
+        Capability::BlockdevContribute,
+        Capability::MountRequest,
+        Capability::KernelCmdline,
+        Capability::KernelCmdlineUnsafe,
+        Capability::KernelModules,
+        Capability::Sysctl,
+        Capability::BootloaderInstall,
+        Capability::ImageEmit,
     ];
 
     /// The name in manifests, policies and messages.
@@ -105,6 +157,20 @@ impl Capability {
             Capability::UserPrivileged => "user.privileged",
             Capability::HostEnv => "host.env",
             Capability::EnvSet => "env.set",
+            Capability::PackagesRepoAdd => "packages.repo_add",
+            Capability::NetFetch => "net.fetch",
+            Capability::NetAddress => "net.address",
+            Capability::HostInput => "host.input",
+            Capability::SecretUse => "secret.use",
+            Capability::CacheRw => "cache.rw",
+            Capability::BlockdevContribute => "blockdev.contribute",
+            Capability::MountRequest => "mount.request",
+            Capability::KernelCmdline => "kernel.cmdline",
+            Capability::KernelCmdlineUnsafe => "kernel.cmdline_unsafe",
+            Capability::KernelModules => "kernel.modules",
+            Capability::Sysctl => "sysctl",
+            Capability::BootloaderInstall => "bootloader.install",
+            Capability::ImageEmit => "image.emit",
         }
     }
 
@@ -123,25 +189,53 @@ impl Capability {
             Capability::PackagesInstall
             | Capability::PackagesRemove
             | Capability::UserAdd
-            | Capability::UserPrivileged => ValueKind::Name,
+            | Capability::UserPrivileged
+            | Capability::PackagesRepoAdd
+            | Capability::HostInput
+            | Capability::BlockdevContribute
+            | Capability::KernelCmdline
+            | Capability::KernelCmdlineUnsafe
+            | Capability::KernelModules
+            | Capability::Sysctl
+            | Capability::BootloaderInstall
+            | Capability::ImageEmit => ValueKind::Name,
+            Capability::NetFetch => ValueKind::Url,
+            Capability::NetAddress => ValueKind::Cidr,
+            Capability::SecretUse => ValueKind::Secret,
+            Capability::CacheRw => ValueKind::Size,
+            Capability::MountRequest => ValueKind::Mount,
             Capability::ServiceSet => ValueKind::Service,
             Capability::HostEnv | Capability::EnvSet => ValueKind::Variable,
         }
     }
 
     /// Risk of the capability itself: 1 image only and benign, 2 image contents, 3 root in the target, 4 host exposure.
-    /// A need may carry more ([`crate::Need::risk`]): what a variable reveals depends on its name.
+    /// A need may carry more ([`crate::Need::risk`]): what a variable reveals depends on its name, what a download may be on its checksum.
     pub const fn risk(self) -> u8 {
         match self {
-            Capability::Log | Capability::Config | Capability::Facts => 1,
-            Capability::TargetRead | Capability::TargetWrite | Capability::HostEnv | Capability::EnvSet => 2,
+            Capability::Log | Capability::Config | Capability::Facts | Capability::CacheRw => 1,
+            Capability::TargetRead
+            | Capability::TargetWrite
+            | Capability::HostEnv
+            | Capability::EnvSet
+            | Capability::NetFetch
+            | Capability::BlockdevContribute
+            | Capability::MountRequest
+            | Capability::KernelModules
+            | Capability::Sysctl
+            | Capability::ImageEmit => 2,
             Capability::TargetWritePrivileged
             | Capability::TargetExec
             | Capability::PackagesInstall
             | Capability::PackagesRemove
             | Capability::ServiceSet
             | Capability::UserAdd
-            | Capability::UserPrivileged => 3,
+            | Capability::UserPrivileged
+            | Capability::PackagesRepoAdd
+            | Capability::KernelCmdline
+            | Capability::KernelCmdlineUnsafe
+            | Capability::BootloaderInstall => 3,
+            Capability::NetAddress | Capability::HostInput | Capability::SecretUse => 4,
         }
     }
 
@@ -161,6 +255,24 @@ impl Capability {
             Capability::UserPrivileged => "the account becomes root on every booted image",
             Capability::HostEnv => "variables may carry tokens of the machine that builds",
             Capability::EnvSet => "variables change what later hooks do",
+            Capability::PackagesRepoAdd => "everything in the repository can run as root of the target",
+            Capability::NetFetch => {
+                "what is downloaded ends up in the image, and addresses can carry data out"
+            }
+            Capability::NetAddress => "services behind the site's firewall trust those who can reach them",
+            Capability::HostInput => "the file is the site's own",
+            Capability::SecretUse => "whoever gets the image, or the server, gets the secret",
+            Capability::CacheRw => "only the element itself, at this digest, reads it again",
+            Capability::BlockdevContribute => "it decides how the disk is divided",
+            Capability::MountRequest => "a mount hides what is below it while commands run",
+            Capability::KernelCmdline => "the arguments steer the kernel of every booted image",
+            Capability::KernelCmdlineUnsafe => {
+                "such arguments switch protections off or run programs as root"
+            }
+            Capability::KernelModules => "more of the kernel can be reached on every booted image",
+            Capability::Sysctl => "settings can weaken every booted image",
+            Capability::BootloaderInstall => "boot loaders run before the system, on every booted image",
+            Capability::ImageEmit => "it is how the image leaves the machine",
         }
     }
 }
@@ -178,8 +290,8 @@ impl FromStr for Capability {
         if let Some(found) = Capability::ALL.into_iter().find(|c| c.name() == name) {
             return Ok(found);
         }
-        if LATER.contains(&name) {
-            return Err(format!("capability `{name}` is not supported yet by this version of dibw"));
+        if let Some((_, instead)) = ELSEWHERE.iter().find(|(known, _)| *known == name) {
+            return Err(format!("`{name}` is not a capability: {instead}"));
         }
         let names = Capability::ALL.map(Capability::name);
         Err(match nearest(name, &names) {
@@ -189,22 +301,12 @@ impl FromStr for Capability {
     }
 }
 
-/// Capabilities that are designed but not in this version: named, so that a policy using them is refused, not ignored.
-const LATER: [&str; 14] = [
-    "packages.repo_add",
-    "net.fetch",
-    "host.input",
-    "secret.use",
-    "cache.rw",
-    "blockdev.contribute",
-    "mount.request",
-    "kernel.cmdline",
-    "kernel.modules",
-    "sysctl",
-    "bootloader.install",
-    "fs.post",
-    "image.emit",
-    "resources",
+/// Names of the design that are no capabilities of elements, each with what there is instead: named, so that a policy using one is
+/// refused with a way out.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("fs.post", "file systems are finished by the runtime alone"),
+    ("legacy.host_exec", "classic elements are under `classic`, with a level"),
+    ("resources", "limits are a section of the ceiling"),
 ];
 
 impl ServiceAction {
@@ -251,10 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_later_names() {
+    fn unknown_names() {
         let said = |name: &str| name.parse::<Capability>().unwrap_err();
         assert_eq!(said("target.wirte"), "unknown capability `target.wirte`; did you mean `target.write`?");
         assert_eq!(said("teleport"), "unknown capability `teleport`");
-        assert_eq!(said("net.fetch"), "capability `net.fetch` is not supported yet by this version of dibw");
+        assert_eq!(
+            said("fs.post"),
+            "`fs.post` is not a capability: file systems are finished by the runtime alone"
+        );
     }
 }

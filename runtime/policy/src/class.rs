@@ -80,6 +80,9 @@ classes! {
     /// Modules and the commands run when they are loaded.
     KernelModules "kernel_modules" ["/lib/modules/**", "/usr/lib/modules/**", "/etc/modprobe.d/**", "/usr/lib/modprobe.d/**",
         "/lib/modprobe.d/**", "/etc/modules-load.d/**", "/etc/modules"];
+    /// Kernel settings and file formats, which can name programs that the kernel runs as root.
+    Sysctl "sysctl" ["/etc/sysctl.conf", "/etc/sysctl.d/**", "/usr/lib/sysctl.d/**", "/usr/local/lib/sysctl.d/**", "/etc/binfmt.d/**",
+        "/usr/lib/binfmt.d/**"];
     /// Shell start files: run by whoever logs in, root too.
     Profile "profile" ["/etc/profile", "/etc/profile.d/**", "/etc/bash.bashrc", "/etc/bashrc", "/etc/bash/**", "/etc/environment",
         "/etc/environment.d/**", "/etc/zsh/**", "/etc/csh*", "/etc/update-motd.d/**", "/etc/skel/.*", "/root/.*", "/home/*/.*rc",
@@ -151,7 +154,7 @@ mod tests {
         for (path, expected) in [
             ("/etc/motd", vec![]),
             ("/etc/hostname", vec![]),
-            ("/etc/sysctl.d/50-x.conf", vec![]),
+            ("/etc/sysctl.d/50-x.conf", vec![Class::Sysctl]),
             ("/etc/ssh/sshd_config.d/50-dibw.conf", vec![]),
             ("/etc/cron.d/x", vec![Class::Cron]),
             ("/etc/sudoers.d/x", vec![Class::Sudoers]),

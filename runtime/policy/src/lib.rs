@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod address;
 pub mod audit;
 pub mod capability;
 pub mod class;
@@ -16,12 +17,16 @@ pub mod effective;
 pub mod file;
 pub mod glob;
 pub mod grant;
+pub mod kernel;
+pub mod mount;
 pub mod need;
 pub mod operation;
 pub mod path;
 pub mod policy;
 pub mod requirement;
+pub mod size;
 pub mod subject;
+pub mod url;
 pub mod variable;
 pub mod yaml;
 
@@ -32,6 +37,9 @@ pub use confinement::{Level, Side, confinement_of};
 pub use decide::{Decision, Denial, decide};
 pub use effective::Effective;
 pub use grant::Grant;
+pub use kernel::BootLoader;
+pub use mount::MountKind;
 pub use need::Need;
-pub use operation::Operation;
+pub use operation::{Access, Operation};
 pub use policy::{Mode, Policy, PolicyFault};
+pub use url::Checksum;

@@ -6,10 +6,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Cidr;
 use crate::capability::{Capability, ServiceAction, ValueKind};
 use crate::class::Class;
 use crate::glob::{Extent, PathGlob, word_matches};
-use crate::variable;
+use crate::mount::MountKind;
+use crate::url::{Checksum, Url, UrlPattern};
+use crate::{size, variable};
 
 /// A capability with a pattern of what it is wanted for. JSON: `{"capability": "target.write", "value": "/etc/motd"}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +35,11 @@ enum Pattern {
         arguments: Vec<String>,
         any_more: bool,
     },
+    Url(UrlPattern, Checksum),
+    Cidr(Cidr),
+    Size(u64),
+    /// Words that are globs, and at the end a path.
+    WordsAndPath(Vec<String>, PathGlob),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,6 +75,11 @@ impl Need {
         match self.capability {
             Capability::HostEnv => variable::read_risk(&self.value),
             Capability::EnvSet => variable::write_risk(&self.value),
+            Capability::NetFetch => match &self.pattern {
+                Pattern::Url(_, Checksum::None) => 4,
+                Pattern::Url(url, Checksum::Required) if url.names_its_host() => 2,
+                _ => 3,
+            },
             Capability::Log
             | Capability::Config
             | Capability::Facts
@@ -78,7 +91,20 @@ impl Need {
             | Capability::PackagesRemove
             | Capability::ServiceSet
             | Capability::UserAdd
-            | Capability::UserPrivileged => self.capability.risk(),
+            | Capability::UserPrivileged
+            | Capability::PackagesRepoAdd
+            | Capability::NetAddress
+            | Capability::HostInput
+            | Capability::SecretUse
+            | Capability::CacheRw
+            | Capability::BlockdevContribute
+            | Capability::MountRequest
+            | Capability::KernelCmdline
+            | Capability::KernelCmdlineUnsafe
+            | Capability::KernelModules
+            | Capability::Sysctl
+            | Capability::BootloaderInstall
+            | Capability::ImageEmit => self.capability.risk(),
         }
     }
 
@@ -100,6 +126,27 @@ impl Need {
                     && program.covers(called, Extent::Entry)
                     && arguments.iter().zip(given).all(|(g, w)| word_matches(g, w))
             }
+            Pattern::Url(pattern, least) => match words {
+                [url, checksum] => {
+                    Url::parse(url).is_ok_and(|url| pattern.covers(&url))
+                        && checksum.parse::<Checksum>().is_ok_and(|checksum| checksum <= *least)
+                }
+                _ => false,
+            },
+            Pattern::Cidr(block) => {
+                matches!(words, [address] if address.parse().is_ok_and(|address| block.contains(address)))
+            }
+            Pattern::Size(most) => {
+                matches!(words, [bytes] if bytes.parse::<u64>().is_ok_and(|bytes| bytes <= *most))
+            }
+            Pattern::WordsAndPath(globs, path) => match words {
+                [first @ .., last] => {
+                    first.len() == globs.len()
+                        && globs.iter().zip(first).all(|(g, w)| word_matches(g, w))
+                        && path.covers(last, extent)
+                }
+                [] => false,
+            },
         }
     }
 
@@ -127,7 +174,26 @@ impl Need {
                     && program.contains(inner)
                     && arguments.iter().zip(given).all(|(o, i)| word_matches(o, i))
             }
-            (Pattern::Path(_) | Pattern::Words(_) | Pattern::Argv { .. }, _) => false,
+            (Pattern::Url(outer, least), Pattern::Url(inner, checksum)) => {
+                outer.contains(inner) && checksum <= least
+            }
+            (Pattern::Cidr(outer), Pattern::Cidr(inner)) => outer.covers(inner),
+            (Pattern::Size(outer), Pattern::Size(inner)) => inner <= outer,
+            (Pattern::WordsAndPath(outer, path), Pattern::WordsAndPath(inner, below)) => {
+                outer.len() == inner.len()
+                    && outer.iter().zip(inner).all(|(o, i)| word_matches(o, i))
+                    && path.contains(below)
+            }
+            (
+                Pattern::Path(_)
+                | Pattern::Words(_)
+                | Pattern::Argv { .. }
+                | Pattern::Url(..)
+                | Pattern::Cidr(_)
+                | Pattern::Size(_)
+                | Pattern::WordsAndPath(..),
+                _,
+            ) => false,
         }
     }
 
@@ -148,13 +214,27 @@ impl Need {
             Capability::UserPrivileged => ("user_privileged", self.value.as_str()),
             Capability::HostEnv => ("env", self.value.as_str()),
             Capability::EnvSet => ("set_env", self.value.as_str()),
+            Capability::PackagesRepoAdd => ("repository", self.value.as_str()),
+            Capability::NetFetch => ("fetch", self.value.as_str()),
+            Capability::NetAddress => ("address", self.value.as_str()),
+            Capability::HostInput => ("input", self.value.as_str()),
+            Capability::SecretUse => ("secret", self.value.as_str()),
+            Capability::CacheRw => ("cache", self.value.as_str()),
+            Capability::BlockdevContribute => ("layout", self.value.as_str()),
+            Capability::MountRequest => ("mount", self.value.as_str()),
+            Capability::KernelCmdline => ("kernel_argument", self.value.as_str()),
+            Capability::KernelCmdlineUnsafe => ("unsafe_kernel_argument", self.value.as_str()),
+            Capability::KernelModules => ("kernel_module", self.value.as_str()),
+            Capability::Sysctl => ("sysctl", self.value.as_str()),
+            Capability::BootloaderInstall => ("bootloader", self.value.as_str()),
+            Capability::ImageEmit => return format!("// {} is the runtime's own", self.capability),
         };
         format!("{word} {value:?};")
     }
 }
 
 /// The words of `needs!` and the capability each stands for; `enable`, `disable` and `mask` are also the action.
-pub const MACRO_WORDS: [(&str, Capability); 13] = [
+pub const MACRO_WORDS: [(&str, Capability); 26] = [
     ("read", Capability::TargetRead),
     ("write", Capability::TargetWrite),
     ("privileged", Capability::TargetWritePrivileged),
@@ -168,6 +248,19 @@ pub const MACRO_WORDS: [(&str, Capability); 13] = [
     ("user_privileged", Capability::UserPrivileged),
     ("env", Capability::HostEnv),
     ("set_env", Capability::EnvSet),
+    ("repository", Capability::PackagesRepoAdd),
+    ("fetch", Capability::NetFetch),
+    ("address", Capability::NetAddress),
+    ("input", Capability::HostInput),
+    ("secret", Capability::SecretUse),
+    ("cache", Capability::CacheRw),
+    ("layout", Capability::BlockdevContribute),
+    ("mount", Capability::MountRequest),
+    ("kernel_argument", Capability::KernelCmdline),
+    ("unsafe_kernel_argument", Capability::KernelCmdlineUnsafe),
+    ("kernel_module", Capability::KernelModules),
+    ("sysctl", Capability::Sysctl),
+    ("bootloader", Capability::BootloaderInstall),
 ];
 
 impl fmt::Display for Need {
@@ -230,6 +323,32 @@ fn parse_pattern(kind: ValueKind, value: &str) -> Result<Pattern, String> {
             }
             Ok(Pattern::Argv { program, arguments, any_more })
         }
+        ValueKind::Url => {
+            let (url, checksum) = value.split_once(' ').unwrap_or((value, Checksum::Required.name()));
+            Ok(Pattern::Url(UrlPattern::parse(url)?, checksum.parse()?))
+        }
+        ValueKind::Cidr => Ok(Pattern::Cidr(value.parse()?)),
+        ValueKind::Size => Ok(Pattern::Size(size::parse(value)?)),
+        ValueKind::Secret => secret(value),
+        ValueKind::Mount => {
+            let (kind, path) =
+                value.split_once(' ').ok_or_else(|| format!("`{value}` is not `tmpfs|cache|esp PATH`"))?;
+            kind.parse::<MountKind>()?;
+            Ok(Pattern::WordsAndPath(vec![kind.to_owned()], PathGlob::parse(path)?))
+        }
+    }
+}
+
+fn secret(value: &str) -> Result<Pattern, String> {
+    let shape = || format!("`{value}` is not `NAME file PATH` or `NAME header ORIGIN`");
+    let (name, sink) = value.split_once(' ').ok_or_else(shape)?;
+    let name = name_glob(name)?;
+    match sink.split_once(' ').ok_or_else(shape)? {
+        ("file", path) => Ok(Pattern::WordsAndPath(vec![name, "file".to_owned()], PathGlob::parse(path)?)),
+        ("header", origin) => {
+            Ok(Pattern::Words(vec![name, "header".to_owned(), Url::parse(origin)?.origin()]))
+        }
+        _ => Err(shape()),
     }
 }
 
@@ -312,6 +431,11 @@ mod tests {
                 ValueKind::Class => "cron".to_owned(),
                 ValueKind::Service => format!("{word} x.service"),
                 ValueKind::Name | ValueKind::Variable | ValueKind::None => "DIB_X".to_owned(),
+                ValueKind::Url => "https://x.example/a/ required".to_owned(),
+                ValueKind::Cidr => "10.0.0.0/8".to_owned(),
+                ValueKind::Secret => "key header https://x.example".to_owned(),
+                ValueKind::Size => "1MiB".to_owned(),
+                ValueKind::Mount => "tmpfs /x".to_owned(),
             };
             let line = Need::new(capability, &value).unwrap().as_macro_line();
             assert!(line.starts_with(&format!("{word} \"")), "{line}");

@@ -3,7 +3,12 @@
 //! A new host function needs a new operation here, and then does not compile until [`crate::requirement`] says what it needs.
 //! Callers: the host's capability interfaces, the mock host, `dibw policy explain`.
 
+use std::net::IpAddr;
+
 use crate::capability::ServiceAction;
+use crate::kernel::BootLoader;
+use crate::mount::MountKind;
+use crate::url::Checksum;
 
 /// One request of an element. Paths are as the element spelled them, or resolved; both are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,4 +60,41 @@ pub enum Operation {
     GetVariable { name: String },
     /// Set a variable for later hooks.
     SetVariable { name: String },
+    /// Add a package repository of the site's catalogue.
+    AddRepository { id: String },
+    /// Download a URL, or follow a redirect to it. `addresses`: where the name leads, as soon as that is known.
+    Fetch { url: String, checksum: Checksum, addresses: Vec<IpAddr> },
+    /// Read a file that the site offers.
+    ReadInput { name: String },
+    /// Have a secret written to a file of the target.
+    WriteSecret { name: String, path: String },
+    /// Have a secret sent to a server in a header of a download.
+    SendSecret { name: String, origin: String },
+    /// Keep so many bytes from build to build, or read them.
+    UseCache { bytes: u64 },
+    /// Contribute a node of the disk's layout.
+    ContributeLayout { kind: String },
+    /// Have something mounted in the target while commands run.
+    RequestMount { kind: MountKind, path: String },
+    /// Add an argument of the image's kernel; an empty value is a bare key.
+    AddKernelArgument { key: String, value: String },
+    /// Load a module at boot.
+    LoadKernelModule { name: String },
+    /// Set a kernel setting at boot.
+    SetSysctl { key: String, value: String },
+    /// Install a boot loader on the image's disk.
+    InstallBootloader { kind: BootLoader },
+    /// Write the image in a format; asked by the runtime itself.
+    EmitImage { format: String },
+    /// Hand a directory of the target with all it holds to a WASI component.
+    Preopen { path: String, access: Access },
+}
+
+/// What a WASI component may do in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
 }

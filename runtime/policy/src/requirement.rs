@@ -2,12 +2,17 @@
 //!
 //! Callers: [`crate::decide()`] only.
 
-use crate::account::{check_account, check_package, check_unit, is_powerful_group};
+use std::net::IpAddr;
+
+use crate::account::{check_account, check_label, check_package, check_unit, is_powerful_group};
+use crate::address::AddressClass;
 use crate::capability::Capability;
 use crate::class::{classes_in_tree, classes_of};
 use crate::glob::Extent;
-use crate::operation::Operation;
+use crate::kernel;
+use crate::operation::{Access, Operation};
 use crate::path::{is_kernel_path, normalise};
+use crate::url::{Checksum, Url};
 use crate::variable;
 
 /// One right that an operation needs. An operation is allowed when all its requirements are met.
@@ -103,7 +108,95 @@ pub(crate) fn requirements(operation: &Operation) -> Requirements {
             refuse(Capability::EnvSet, name, variable::refuse_write(name))?;
             Ok(vec![named(Capability::EnvSet, name)])
         }
+        Operation::AddRepository { id } => {
+            check_label(id).map_err(Impossible::Malformed)?;
+            Ok(vec![named(Capability::PackagesRepoAdd, id)])
+        }
+        Operation::Fetch { url, checksum, addresses } => fetch(url, *checksum, addresses),
+        Operation::ReadInput { name } => {
+            check_label(name).map_err(Impossible::Malformed)?;
+            Ok(vec![named(Capability::HostInput, name)])
+        }
+        Operation::WriteSecret { name, path } => {
+            check_label(name).map_err(Impossible::Malformed)?;
+            let file = path_requirement(Capability::SecretUse, path, Extent::Entry)?;
+            let words = [vec![name.clone(), "file".to_owned()], file.words].concat();
+            both(vec![Requirement { words, ..file }], write(path, Extent::Entry))
+        }
+        Operation::SendSecret { name, origin } => {
+            check_label(name).map_err(Impossible::Malformed)?;
+            let origin = Url::parse(origin).map_err(Impossible::Malformed)?.origin();
+            let words = vec![name.clone(), "header".to_owned(), origin];
+            Ok(vec![Requirement { capability: Capability::SecretUse, words, extent: Extent::Entry }])
+        }
+        Operation::UseCache { bytes } => Ok(vec![named(Capability::CacheRw, &bytes.to_string())]),
+        Operation::ContributeLayout { kind } => {
+            check_label(kind).map_err(Impossible::Malformed)?;
+            Ok(vec![named(Capability::BlockdevContribute, kind)])
+        }
+        Operation::RequestMount { kind, path } => {
+            let place = path_requirement(Capability::MountRequest, path, Extent::Entry)?;
+            let root = (place.words == ["/"]).then(|| "nothing is mounted over the whole target".to_owned());
+            refuse(Capability::MountRequest, path, root)?;
+            let words = [vec![kind.name().to_owned()], place.words].concat();
+            Ok(vec![Requirement { words, ..place }])
+        }
+        Operation::AddKernelArgument { key, value } => {
+            kernel::check_argument(key, value).map_err(Impossible::Malformed)?;
+            let weakens = kernel::is_unsafe_argument(key);
+            let beside = weakens.then(|| named(Capability::KernelCmdlineUnsafe, key));
+            Ok([named(Capability::KernelCmdline, key)].into_iter().chain(beside).collect())
+        }
+        Operation::LoadKernelModule { name } => {
+            kernel::check_module(name).map_err(Impossible::Malformed)?;
+            Ok(vec![named(Capability::KernelModules, name)])
+        }
+        Operation::SetSysctl { key, value } => {
+            kernel::check_setting(key, value).map_err(Impossible::Malformed)?;
+            refuse(Capability::Sysctl, key, kernel::refuse_setting(key))?;
+            Ok(vec![named(Capability::Sysctl, key)])
+        }
+        Operation::InstallBootloader { kind } => Ok(vec![named(Capability::BootloaderInstall, kind.name())]),
+        Operation::EmitImage { format } => {
+            check_label(format).map_err(Impossible::Malformed)?;
+            Ok(vec![named(Capability::ImageEmit, format)])
+        }
+        Operation::Preopen { path, access: Access::Read } => read(path, Extent::Tree),
+        Operation::Preopen { path, access: Access::Write } => {
+            both(read(path, Extent::Tree)?, write(path, Extent::Tree))
+        }
     }
+}
+
+/// Every hop of a download is asked with where it leads: a name that is allowed may still lead to a machine that is not.
+fn fetch(url: &str, checksum: Checksum, addresses: &[IpAddr]) -> Requirements {
+    let parsed = Url::parse(url).map_err(Impossible::Malformed)?;
+    let literal = parsed.address();
+    let words = vec![url.to_owned(), checksum.name().to_owned()];
+    let mut all = vec![Requirement { capability: Capability::NetFetch, words, extent: Extent::Entry }];
+    for address in addresses.iter().copied().chain(literal) {
+        match AddressClass::of(address) {
+            AddressClass::Global => {}
+            AddressClass::Private | AddressClass::Loopback => {
+                all = both(all, Ok(vec![named(Capability::NetAddress, &address.to_string())]))?;
+            }
+            class @ (AddressClass::LinkLocal
+            | AddressClass::Metadata
+            | AddressClass::Multicast
+            | AddressClass::Unspecified
+            | AddressClass::Broadcast
+            | AddressClass::Documentation
+            | AddressClass::Reserved) => {
+                let rule = format!("{address} is a {class} address, to which nothing is ever sent");
+                return Err(Impossible::Never {
+                    capability: Capability::NetAddress,
+                    subject: url.to_owned(),
+                    rule,
+                });
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn read(path: &str, extent: Extent) -> Requirements {

@@ -211,20 +211,8 @@ impl Build<'_> {
     fn typed_packages(&self, phase: Phase) -> bool {
         self.elements.iter().filter_map(|element| element.typed.as_ref()).any(|typed| {
             typed.manifest.hook_order(phase).is_some()
-                && typed.manifest.needs.iter().any(|need| match need.capability() {
-                    Capability::PackagesInstall | Capability::PackagesRemove => true,
-                    Capability::Log
-                    | Capability::Config
-                    | Capability::Facts
-                    | Capability::TargetRead
-                    | Capability::TargetWrite
-                    | Capability::TargetWritePrivileged
-                    | Capability::TargetExec
-                    | Capability::ServiceSet
-                    | Capability::UserAdd
-                    | Capability::UserPrivileged
-                    | Capability::HostEnv
-                    | Capability::EnvSet => false,
+                && typed.manifest.needs.iter().any(|need| {
+                    matches!(need.capability(), Capability::PackagesInstall | Capability::PackagesRemove)
                 })
         })
     }

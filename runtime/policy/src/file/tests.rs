@@ -68,8 +68,8 @@ fn every_problem_has_its_line() {
             &["p.yaml:2: `trust` is not supported yet by this version of dibw"],
         ),
         (
-            "api: dibw/policy/v1\nceiling:\n  net.fetch: []\n",
-            &["p.yaml:3: capability `net.fetch` is not supported yet by this version of dibw"],
+            "api: dibw/policy/v1\nceiling:\n  fs.post: [seal]\n",
+            &["p.yaml:3: `fs.post` is not a capability: file systems are finished by the runtime alone"],
         ),
         (
             "api: dibw/policy/v1\nceiling:\n  target.wirte: []\n",
