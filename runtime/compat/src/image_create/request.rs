@@ -1,7 +1,7 @@
 //! From options and variables to the Request. Called by `image_create::parse` only.
 
 use dibw_plan::request::is_for_builds;
-use dibw_plan::{Checksum, Fault, FaultKind, Faults, NamedText, Request};
+use dibw_plan::{Checksum, Fault, FaultKind, Faults, Request};
 
 use super::options::{Options, words};
 use super::{Build, Name, Variables, declare};
