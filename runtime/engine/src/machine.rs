@@ -83,6 +83,17 @@ pub struct Outside {
     pub captured: Option<PathBuf>,
     /// The target has `/proc`, `/dev` and `/sys`, so that `chroot` works.
     pub furnished: bool,
+    /// In place of what it sees and writes to by the fields above, for a `strict` one.
+    pub strict: StrictView,
+}
+
+/// What a `strict` command on the host sees of the build: what is at the first path is seen at the second.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StrictView {
+    /// Read-only.
+    pub readable: Vec<(PathBuf, PathBuf)>,
+    /// To write to.
+    pub writable: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A program of the host that does a part of the runtime's own work, as root and unconfined.

@@ -12,7 +12,7 @@ use dibw_sys::full::says_full_in_words;
 use crate::environment::Variables;
 use crate::events::{Event, Level, printable};
 use crate::failure::Failure;
-use crate::machine::{Ending, Inside, Outside, Stream};
+use crate::machine::{Ending, Inside, Outside, Stream, StrictView};
 use crate::run::Build;
 
 /// Where hooks see the merged tree in the target.
@@ -100,10 +100,15 @@ impl Build<'_> {
             }
             Side::Outside => {
                 said(self, format!("Running {}", file.display()));
+                let strict = match step.confinement {
+                    Confinement::Strict => self.own_view(step.element.as_deref().unwrap_or_default())?,
+                    _ => StrictView::default(),
+                };
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
+                    strict,
                     ..self.outside_command(phase)?
                 };
                 self.outside(&command, &mut lines)?
@@ -134,7 +139,32 @@ impl Build<'_> {
             captured: self.beside_artifacts(),
             // The root phase makes the directories itself; in block-device the tree is about to be copied.
             furnished: !matches!(phase, Phase::Root | Phase::BlockDevice),
+            strict: StrictView::default(),
         })
+    }
+
+    /// What a `strict` hook on the host sees: the files of its own element, the runtime's, and a cache of its own.
+    fn own_view(&self, element: &str) -> Result<StrictView, Failure> {
+        let own_hooks = self.machine().work_dir().join("own-hooks").join(element);
+        if own_hooks.exists() {
+            std::fs::remove_dir_all(&own_hooks)
+                .with_context(|| format!("emptying {}", own_hooks.display()))?;
+        }
+        crate::hooks_tree::copy_own(&self.hooks, &self.owners, element, &own_hooks)?;
+        let cache = self.image_cache.join(".own").join(element);
+        std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+        let planned = self.plan.elements.iter().find(|known| known.name == element);
+        let directory = planned.map(|known| PathBuf::from(&known.path));
+        let readable = directory.into_iter().chain([self.library()]).map(|path| (path.clone(), path));
+        Ok(StrictView {
+            readable: readable.chain([(own_hooks, self.hooks.clone())]).collect(),
+            writable: vec![(cache, self.image_cache.clone())],
+        })
+    }
+
+    /// The shell library.
+    fn library(&self) -> PathBuf {
+        self.machine().work_dir().join("lib")
     }
 
     /// Runs a command in the target's sandbox, passing its lines on.
@@ -189,8 +219,13 @@ impl Build<'_> {
 
     /// The directories that hooks on the host must see.
     fn readable(&self) -> Vec<PathBuf> {
+        self.shown().chain([self.start_dir.clone()]).collect()
+    }
+
+    /// The directories of the elements and of their merged hooks.
+    fn shown(&self) -> impl Iterator<Item = PathBuf> {
         let elements = self.plan.elements.iter().map(|element| PathBuf::from(&element.path));
-        elements.chain([self.hooks.clone(), self.start_dir.clone()]).collect()
+        elements.chain([self.hooks.clone()])
     }
 
     /// Evaluates `environment.d` for a phase into this build's variables.
@@ -217,11 +252,13 @@ impl Build<'_> {
             }
             Side::Outside => {
                 let directory = self.hooks.join("environment.d").display().to_string();
+                let readable = self.shown().chain([self.library()]);
+                let readable = readable.map(|path| (path.clone(), path)).collect();
                 let command = Outside {
                     argv: crate::environment::command(&directory, &files),
+                    confinement: Confinement::Strict,
                     network: false,
-                    writable: Vec::new(),
-                    captured: None,
+                    strict: StrictView { readable, writable: Vec::new() },
                     ..self.outside_command(phase)?
                 };
                 self.outside(&command, &mut lines)?

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -32,7 +33,7 @@ use crate::init::{block_signals, wait_as_init};
 use crate::process::Status;
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report};
 use crate::supervise::{is_closed, unshare};
-use crate::{inside_root, kept_mounts, launch, loopback, outside_root, privileges, userns};
+use crate::{inside_root, kept_mounts, launch, loopback, netns, outside_root, privileges, userns};
 
 /// Serves a job of [`crate::runner::Runner`] when this process was started for one; otherwise does nothing.
 ///
@@ -76,12 +77,13 @@ fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
         own_outputs(stdin.as_ref(), job.id_base)?;
     }
     privileges::become_mapped_root(job.id_base)?;
-    private_world(UnshareFlags::NEWCGROUP, job.extras.network)?;
+    private_world(UnshareFlags::NEWCGROUP, job.extras.network, job.extras.netns.as_deref())?;
     rustix::system::sethostname(b"localhost").context("sethostname")?;
     let placeholders = inside_root::build(job, userns.as_fd())?;
     keep(channel, &job.launch, stdin, || {
         inside_root::mount_proc()?;
-        privileges::become_target_root(userns.as_fd())
+        let outside = job.extras.host.is_some();
+        privileges::become_target_root(userns.as_fd(), outside)
     })?;
     inside_root::clean_up(&placeholders)
 }
@@ -90,7 +92,7 @@ fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
 fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
     let stdin = open_input(&job.launch)?;
     let engine_mounts = File::open(&job.engine_mounts).context("open the engine's mount namespace")?;
-    private_world(UnshareFlags::empty(), job.network)?;
+    private_world(UnshareFlags::empty(), job.network, None)?;
     outside_root::build(job)?;
     let target = job.view.target.clone().unwrap_or_default();
     let mounted_before = match &target.keep {
@@ -116,16 +118,18 @@ fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
 }
 
 /// Namespaces of our own; the pid namespace begins with the next fork.
-fn private_world(more: UnshareFlags, network: Network) -> Result<()> {
+fn private_world(more: UnshareFlags, network: Network, netns: Option<&Path>) -> Result<()> {
     let mut flags =
         more | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWPID;
-    if network == Network::None {
-        flags |= UnshareFlags::NEWNET;
+    match (network, netns) {
+        (Network::None, None) => flags |= UnshareFlags::NEWNET,
+        (Network::None, Some(path)) => netns::join(path)?,
+        (Network::Host, _) => {}
     }
     unshare(flags).context("make namespaces")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("make mounts private")?;
-    if network == Network::None { loopback::bring_up() } else { Ok(()) }
+    if flags.contains(UnshareFlags::NEWNET) { loopback::bring_up() } else { Ok(()) }
 }
 
 /// Forks the init, which calls `cage` and runs the command, and waits until the whole sandbox is gone.

@@ -62,13 +62,15 @@ pub(crate) fn become_mapped_root(base: u32) -> Result<()> {
     set_thread_res_uid(uid, uid, uid).context("change user")
 }
 
-/// Enters the user namespace as its root, for good, with the eight capabilities.
-pub(crate) fn become_target_root(userns: BorrowedFd<'_>) -> Result<()> {
+/// Enters the user namespace as its root, for good, with the eight capabilities. `outside` the target also with that to change the root
+/// directory, which leads nowhere but to what the command sees anyway: bootstrap tools do it.
+pub(crate) fn become_target_root(userns: BorrowedFd<'_>, outside: bool) -> Result<()> {
     forget_session_keyring();
     move_into_link_name_space(userns, Some(LinkNameSpaceType::User)).context("enter the user namespace")?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).context("become group 0 of the target")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).context("become root of the target")?;
-    limit_capabilities(TARGET_ROOT)?;
+    let chroot = if outside { CapabilitySet::SYS_CHROOT } else { CapabilitySet::empty() };
+    limit_capabilities(TARGET_ROOT | chroot)?;
     set_no_new_privs(true).context("no-new-privs")?;
     // Its memory and descriptors are ours until exec; a process of the target must not look into them.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("become undumpable")

@@ -51,6 +51,21 @@ pub struct Extras {
     pub devices: Vec<DeviceNode>,
     /// Host directories or files to be seen in the target.
     pub binds: Vec<Bind>,
+    /// It runs outside the target: it sees the machine, and the target where that is mounted.
+    pub host: Option<HostView>,
+    /// A network namespace to be in, in place of an empty one; see [`crate::netns::NetworkNamespace::path`].
+    pub netns: Option<PathBuf>,
+}
+
+/// What a `strict` command outside the target sees of the machine, beyond what everybody may read there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// Directories that are empty for it, beside `/tmp`, `/run`, `/home`, `/root` and `/sys`.
+    pub hidden: Vec<PathBuf>,
+    /// What it sees, root's files as root's: what is at the first path is seen at the second.
+    pub readable: Vec<(PathBuf, PathBuf)>,
+    /// What it may write to, likewise.
+    pub writable: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Whether a sandboxed command sees `/sys`.
