@@ -1,9 +1,9 @@
 //! Owns what this program does when it was started by itself to make a sandbox: namespaces, mounts, identity, command.
 //! Must not read anything but its job, and never returns to the CLI. Called first of all in `main`.
 //!
-//! Two processes do it. The *keeper* (the one that was started) makes the namespaces and mounts, then waits for the end of
-//! the *init*, or for the engine to hang up, and tidies. The init is pid 1 of the sandbox: it gives up its rights, starts
-//! the command, reaps, and reports. When it ends, the kernel kills all that the command left behind.
+//! Two processes do it. The *keeper* (the one that was started) makes the namespaces and mounts, then answers denied system calls and
+//! waits for the end of the *init*, or for the engine to hang up, and tidies. The init is pid 1 of the sandbox: it gives up its
+//! rights, starts the command, reaps, and reports. When it ends, the kernel kills all that the command left behind.
 #![expect(unsafe_code, reason = "fork, close_range")]
 
 use std::collections::BTreeSet;
@@ -33,7 +33,11 @@ use crate::init::{block_signals, wait_as_init};
 use crate::process::Status;
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report};
 use crate::supervise::{is_closed, unshare};
-use crate::{inside_root, kept_mounts, launch, loopback, netns, outside_root, privileges, userns};
+use crate::syscalls::Cage;
+use crate::watch::Watch;
+use crate::{
+    handover, inside_root, kept_mounts, launch, loopback, netns, outside_root, privileges, seccomp, userns,
+};
 
 /// Serves a job of [`crate::runner::Runner`] when this process was started for one; otherwise does nothing.
 ///
@@ -72,15 +76,18 @@ fn serve() -> Result<()> {
 /// A command in the target.
 fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
     let userns = File::open(&job.userns).context("open the build's user namespace")?;
-    let stdin = open_input(&job.launch)?;
+    let files = Files::open(&job.launch)?;
     if !job.launch.interactive {
-        own_outputs(stdin.as_ref(), job.id_base)?;
+        own_outputs(files.stdin.as_ref(), job.id_base)?;
     }
     privileges::become_mapped_root(job.id_base)?;
     private_world(UnshareFlags::NEWCGROUP, job.extras.network, job.extras.netns.as_deref())?;
     rustix::system::sethostname(b"localhost").context("sethostname")?;
     let placeholders = inside_root::build(job, userns.as_fd())?;
-    keep(channel, &job.launch, stdin, || {
+    // A network that was made for it is for it to use.
+    let network = if job.extras.netns.is_some() { Network::Host } else { job.extras.network };
+    let cage = Some(Cage::Target(network));
+    keep(channel, &job.launch, files, cage, || {
         inside_root::mount_proc()?;
         let outside = job.extras.host.is_some();
         privileges::become_target_root(userns.as_fd(), outside)
@@ -90,7 +97,7 @@ fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
 
 /// A command on the host's own root.
 fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
-    let stdin = open_input(&job.launch)?;
+    let files = Files::open(&job.launch)?;
     let engine_mounts = File::open(&job.engine_mounts).context("open the engine's mount namespace")?;
     private_world(UnshareFlags::empty(), job.network, None)?;
     outside_root::build(job)?;
@@ -99,7 +106,11 @@ fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
         Some(_) => kept_mounts::present(&target.root)?,
         None => BTreeSet::new(),
     };
-    keep(channel, &job.launch, stdin, || {
+    let cage = match job.level {
+        Level::Confined => Some(Cage::Host),
+        Level::Host => None,
+    };
+    keep(channel, &job.launch, files, cage, || {
         outside_root::mount_proc(job.level)?;
         if target.furnished {
             outside_root::furnish(&target.root)?;
@@ -132,38 +143,52 @@ fn private_world(more: UnshareFlags, network: Network, netns: Option<&Path>) -> 
     if flags.contains(UnshareFlags::NEWNET) { loopback::bring_up() } else { Ok(()) }
 }
 
-/// Forks the init, which calls `cage` and runs the command, and waits until the whole sandbox is gone.
+/// Forks the init, which calls `give_up`, filters its system calls if it is caged, and runs the command; waits until the whole
+/// sandbox is gone.
 fn keep(
     channel: &mut Channel,
     command: &Launch,
-    stdin: Option<File>,
-    cage: impl FnOnce() -> Result<()>,
+    files: Files,
+    cage: Option<Cage>,
+    give_up: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     // Only now: a change of identity would clear it again.
     set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the engine")?;
     let (life, life_held) = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
+    let (keepers, inits) = UnixStream::pair().context("socket pair")?;
     // SAFETY: this process has one thread.
     let ForkResult::Parent { child } = unsafe { fork() }.context("fork the init of the sandbox")? else {
-        drop(life_held);
-        let report =
-            be_init(&life, command, stdin, cage).unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
+        drop((life_held, keepers));
+        let enter = || {
+            give_up()?;
+            let listener = cage.map(|cage| seccomp::install(&cage.denials())).transpose()?.flatten();
+            // The keeper must be the only one who has it: when the keeper is gone, nothing may wait for an answer.
+            handover::give(&inits, listener.as_ref())
+        };
+        let report = be_init(&life, command, files.stdin, enter)
+            .unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
         let code = i32::from(channel.send(&report).is_err());
         std::process::exit(code)
     };
     let child = Pid::from_raw(child.as_raw()).context("a pid from fork")?;
     let pidfd = pidfd_open(child, PidfdFlags::empty()).context("pidfd_open")?;
-    wait_or_kill(&pidfd, channel)?;
+    drop(inits);
+    let listener = handover::take(&keepers)?;
+    let mut watch = cage.zip(listener).map(|(cage, listener)| Watch::new(listener, cage));
+    wait_or_kill(&pidfd, channel, &mut watch)?;
     // The kernel has killed and reaped every process of the namespace before its init can be waited for.
     waitpid(Some(child), WaitOptions::empty()).context("wait for the init of the sandbox")?;
     drop(life_held);
-    Ok(())
+    let attempts = watch.map(Watch::finish).unwrap_or_default();
+    serde_json::to_writer(files.account, &attempts).context("write the account of denied calls")
 }
 
-/// Waits for the init; kills it once the engine hangs up or is gone.
-fn wait_or_kill(init: &OwnedFd, channel: &Channel) -> Result<()> {
+/// Answers denied calls and waits for the init; kills it once the engine hangs up or is gone.
+fn wait_or_kill(init: &OwnedFd, channel: &Channel, watch: &mut Option<Watch>) -> Result<()> {
     let mut hung_up = false;
     loop {
         let mut polled = vec![PollFd::new(init, PollFlags::IN)];
+        polled.extend(watch.iter().map(|watch| PollFd::from_borrowed_fd(watch.descriptor(), PollFlags::IN)));
         if !hung_up {
             polled.push(PollFd::from_borrowed_fd(channel.descriptor(), PollFlags::IN | PollFlags::RDHUP));
         }
@@ -171,11 +196,17 @@ fn wait_or_kill(init: &OwnedFd, channel: &Channel) -> Result<()> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
-        if !polled[0].revents().is_empty() {
+        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        if !ready[0].is_empty() {
             return Ok(());
         }
+        if let Some(watch) = watch
+            && ready[1].contains(PollFlags::IN)
+        {
+            watch.answer()?;
+        }
         // After the job nothing more is ever sent: whatever arrives is the end.
-        if polled.get(1).is_some_and(|channel| !channel.revents().is_empty()) {
+        if !hung_up && ready.last().is_some_and(|ready| !ready.is_empty()) {
             hung_up = true;
             pidfd_send_signal(init, Signal::KILL).context("kill the sandbox")?;
         }
@@ -187,10 +218,10 @@ fn be_init(
     life: &OwnedFd,
     command: &Launch,
     stdin: Option<File>,
-    cage: impl FnOnce() -> Result<()>,
+    enter: impl FnOnce() -> Result<()>,
 ) -> Result<Report> {
     block_signals()?;
-    cage()?;
+    enter()?;
     set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the keeper")?;
     if is_closed(life)? {
         bail!("the keeper is gone");
@@ -216,8 +247,18 @@ fn be_init(
     })
 }
 
-fn open_input(launch: &Launch) -> Result<Option<File>> {
-    launch.stdin.as_ref().map(|path| File::open(path).context("open the command's input")).transpose()
+/// What the keeper needs of the engine's files, opened while it still can.
+struct Files {
+    stdin: Option<File>,
+    account: File,
+}
+
+impl Files {
+    fn open(launch: &Launch) -> Result<Self> {
+        let stdin = launch.stdin.as_ref().map(|path| File::open(path).context("open the command's input"));
+        let account = File::options().write(true).open(&launch.account);
+        Ok(Self { stdin: stdin.transpose()?, account: account.context("open the account of denied calls")? })
+    }
 }
 
 /// Gives the pipes to root of the target, so that `echo > /dev/stderr` works there, which opens them anew.

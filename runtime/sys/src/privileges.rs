@@ -1,8 +1,5 @@
 //! Owns who a process of a sandbox is and what it may do: identities, capabilities, no-new-privs.
-//! Must not touch mounts. Called by `entry` in the started process, which has one thread.
-//!
-//! The system call filter of SANDBOX.md 3.3 (V10) will go at the end of `become_target_root` and
-//! `drop_host_capabilities`.
+//! Must not touch mounts. Called by `entry` in the started process, which has one thread; the system call filter (`seccomp`) follows.
 #![expect(unsafe_code, reason = "prctl and keyctl calls without a safe wrapper")]
 
 use std::os::fd::BorrowedFd;

@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use crate::lines::Lines;
 use crate::signals;
 use crate::tool::TOOL_PATH;
+use crate::watch::Attempt;
 
 /// How long a command that was told to stop may take before its first process is killed outright.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -80,6 +81,8 @@ pub struct Finished {
     pub duration: Duration,
     /// What it left mounted where that is kept ([`crate::confined::Keep`]): where, and where it is now.
     pub kept: Vec<(PathBuf, PathBuf)>,
+    /// The system calls that its cage denied.
+    pub attempts: Vec<Attempt>,
 }
 
 impl Finished {
@@ -204,6 +207,7 @@ impl ToolCommand {
             tail: finished.tail,
             duration: finished.duration,
             kept: Vec::new(),
+            attempts: Vec::new(),
         })
     }
 }

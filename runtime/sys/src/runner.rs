@@ -2,7 +2,7 @@
 //! Must not decide who may run what. Called by the engine.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,6 +17,7 @@ use crate::process::{CannotStart, Finished, OnBytes, OnLine, StartFailure, Statu
 use crate::sandbox::{Input, SandboxCommand, TargetSource};
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report, RootSpec};
 use crate::userns::{self, UserNamespace};
+use crate::watch::Attempt;
 
 /// Runs commands. One per build: its commands share a user namespace.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Runner {
         &self.userns
     }
 
-    /// Runs a command in the target, `strict` (SANDBOX.md 3.3, V9), and waits until it and all it started are gone.
+    /// Runs a command in the target, `strict` (SANDBOX.md 3.3, V10), and waits until it and all it started are gone.
     ///
     /// # Errors
     /// [`CannotStart`] when the program can't be executed; otherwise a failure of the sandbox itself. A command that
@@ -76,19 +77,19 @@ impl Runner {
     }
 
     fn enter(&self, target: &TargetSource<'_>, command: &SandboxCommand, take: Take<'_>) -> Result<Finished> {
-        let input = Fed::new(&command.stdin)?;
+        let (input, account) = (Fed::new(&command.stdin)?, account()?);
         let root = match target {
             TargetSource::Layers(view) => view.spec(),
             TargetSource::Tree(path) => RootSpec::Tree(path.to_path_buf()),
         };
         let job = Job::Inside(InsideJob {
-            launch: launch(&command.argv, &command.env, &command.cwd, &input)?,
+            launch: launch(&command.argv, &command.env, &command.cwd, &input, &account)?,
             userns: self.userns.proc_path(),
             id_base: self.userns.base(),
             root,
             extras: command.extras.clone(),
         });
-        self.run(&job, &command.argv, command.timeout, take)
+        self.run(&job, &command.argv, command.timeout, take, account)
     }
 
     /// Runs a command on the host's own root, caged as its level says, and waits until it and all it started are gone.
@@ -96,18 +97,25 @@ impl Runner {
     /// # Errors
     /// As [`Runner::inside`].
     pub fn outside(&self, command: &ConfinedCommand, on_line: OnLine<'_>) -> Result<Finished> {
-        let input = Fed::new(&command.stdin)?;
+        let (input, account) = (Fed::new(&command.stdin)?, account()?);
         let job = Job::Outside(OutsideJob {
-            launch: launch(&command.argv, &command.env, &command.cwd, &input)?,
+            launch: launch(&command.argv, &command.env, &command.cwd, &input, &account)?,
             level: command.level,
             network: command.network,
             view: command.view.clone(),
             engine_mounts: format!("/proc/{}/ns/mnt", std::process::id()).into(),
         });
-        self.run(&job, &command.argv, command.timeout, Take::Lines(on_line))
+        self.run(&job, &command.argv, command.timeout, Take::Lines(on_line), account)
     }
 
-    fn run(&self, job: &Job, argv: &[String], timeout: Option<Duration>, take: Take<'_>) -> Result<Finished> {
+    fn run(
+        &self,
+        job: &Job,
+        argv: &[String],
+        timeout: Option<Duration>,
+        take: Take<'_>,
+        account: File,
+    ) -> Result<Finished> {
         tracing::debug!(?job, "run");
         let outputs = match job.is_interactive() {
             true => Outputs { stdout: Stdio::inherit(), stderr: Stdio::inherit() },
@@ -136,7 +144,8 @@ impl Runner {
                 bail!("sandbox for {}: it died unexpectedly ({own_status}); out of memory?", shown(argv))
             }
         };
-        Ok(Finished { status, tail: watched.tail, duration: watched.duration, kept })
+        let attempts = attempts(account)?;
+        Ok(Finished { status, tail: watched.tail, duration: watched.duration, kept, attempts })
     }
 }
 
@@ -183,11 +192,34 @@ impl Fed {
     }
 }
 
+/// Where the keeper writes what was tried and denied. A file and not the channel: nobody reads that while the command runs.
+fn account() -> Result<File> {
+    memfd_create("account", MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .context("memfd for the account of denied calls")
+}
+
+/// What the keeper wrote; nothing when it was killed before it could.
+fn attempts(mut account: File) -> Result<Vec<Attempt>> {
+    account.rewind().context("rewind the account of denied calls")?;
+    let mut text = String::new();
+    account.read_to_string(&mut text).context("read the account of denied calls")?;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(&text).context("decode the account of denied calls")
+}
+
+fn proc_path(file: &File) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+}
+
 fn launch(
     argv: &[String],
     env: &std::collections::BTreeMap<String, String>,
     cwd: &Path,
     input: &Fed,
+    account: &File,
 ) -> Result<Launch> {
     ensure!(argv.first().is_some_and(|program| !program.is_empty()), "a command without a program");
     let has_nul = |text: &String| text.contains('\0');
@@ -205,6 +237,7 @@ fn launch(
         env: env.clone(),
         cwd: cwd.to_owned(),
         stdin: input.proc_path(),
+        account: proc_path(account),
         interactive: matches!(input, Fed::Terminal),
     })
 }

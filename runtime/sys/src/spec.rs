@@ -44,6 +44,8 @@ pub(crate) struct Launch {
     pub stdin: Option<PathBuf>,
     /// Its outputs are those of dibw itself, not pipes of ours.
     pub interactive: bool,
+    /// A `/proc/PID/fd/N` of the engine, for a JSON list of the [`crate::watch::Attempt`]s.
+    pub account: PathBuf,
 }
 
 /// See [`Job::Inside`].
