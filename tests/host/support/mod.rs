@@ -12,7 +12,7 @@ use dibw_host::{
     Account, FileStat, Follow, GroupKind, HookCall, HookFailure, HookOutcome, Host, Lend, Lent, LentError,
     Limits, LogLevel, Output, Sudo, componentize,
 };
-use dibw_policy::{Effective, Need, Policy, Record, ServiceAction};
+use dibw_policy::{Effective, Identity, Need, Policy, Record, ServiceAction};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -123,7 +123,7 @@ pub fn call(needs: &[&str], limits: Limits, lent: Double) -> HookCall {
         config_json: "{}".to_owned(),
         facts: BTreeMap::new(),
         limits,
-        effective: Effective::new("guest", &needs, &Policy::default(), &[]),
+        effective: Effective::new(&Identity::named("guest"), &needs, &Policy::default(), &[]),
         lent: Box::new(lent),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use dibw_policy::{Capability, Level, Policy, confinement_of};
 
-use super::members::Members;
+use super::members::{Members, identity};
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::order;
@@ -107,9 +107,9 @@ impl Build<'_> {
     /// `environment.d` is shell too, and runs on both sides.
     fn check_environment(&self, faults: &mut Faults) {
         for element in self.elements.iter().filter(|element| !element.environment.is_empty()) {
-            let (level, why) = confinement_of(&element.name, dibw_policy::Side::Outside, self.policy);
-            if level == Level::Deny {
-                faults.push(denied(element, "environment.d", &why));
+            let cage = confinement_of(&identity(element), dibw_policy::Side::Outside, self.policy);
+            if cage.level == Level::Deny {
+                faults.push(denied(element, "environment.d", &cage.why));
             }
         }
     }
@@ -123,13 +123,13 @@ impl Build<'_> {
             Side::Inside => dibw_policy::Side::Inside,
             Side::Outside => dibw_policy::Side::Outside,
         };
-        let (level, why) = confinement_of(&element.name, side, self.policy);
-        let confinement = match level {
+        let cage = confinement_of(&identity(element), side, self.policy);
+        let confinement = match cage.level {
             Level::Strict => Confinement::Strict,
             Level::Confined => Confinement::Confined,
             Level::Host => Confinement::Host,
             Level::Deny => {
-                faults.push(denied(element, &format!("{phase}.d"), &why));
+                faults.push(denied(element, &format!("{phase}.d"), &cage.why));
                 return Vec::new();
             }
         };
@@ -140,7 +140,7 @@ impl Build<'_> {
             action: Action::Script { name: name.clone() },
             confinement,
             extras: Extra::of_shell(phase, !self.request.offline, self.disk),
-            capabilities: vec![format!("classic.exec {level}")],
+            capabilities: vec![format!("classic.exec {}", cage.level)],
         };
         scripts.iter().map(step).collect()
     }
