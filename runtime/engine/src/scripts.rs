@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dibw_plan::{Confinement, Extra, Phase, Side, Step};
+use dibw_plan::{Confinement, Extra, FaultKind, Phase, Side, Step};
+use dibw_policy::confinement::Cage;
 use dibw_sys::full::says_full_in_words;
 
 use crate::environment::Variables;
@@ -82,6 +83,11 @@ impl Build<'_> {
             }
         };
         let file = self.hooks.join(format!("{phase}.d")).join(name);
+        let cage = self.cage(step, phase.side());
+        if let Some(cage) = cage.filter(|cage| cage.level == dibw_policy::Level::Deny) {
+            let message = format!("{phase}.d/{name} may not run: {}", cage.why);
+            return Err(Failure { kind: FaultKind::Policy, ..Failure::new(message) });
+        }
         let what = format!("{phase}.d/{name} of element {}", step.element.as_deref().unwrap_or("?"));
         let mut lines = Lines::new();
         let ending = match phase.side() {
@@ -90,7 +96,7 @@ impl Build<'_> {
                 said(self, format!("Running {seen}"));
                 let command = Inside {
                     argv: with_interpreter(&file, &seen)?,
-                    env: self.inside_variables(),
+                    env: crate::environment::seen_in(cage, self.inside_variables()),
                     network: step.extras.contains(&Extra::Network),
                     image_devices: step.extras.contains(&Extra::ImageDevices),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -106,6 +112,7 @@ impl Build<'_> {
                 };
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
+                    env: crate::environment::seen_in(cage, self.outside_variables(phase)?),
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
                     strict,
@@ -160,6 +167,11 @@ impl Build<'_> {
             readable: readable.chain([(own_hooks, self.hooks.clone())]).collect(),
             writable: vec![(cache, self.image_cache.clone())],
         })
+    }
+
+    /// How the hooks of a step's element are caged on a side.
+    fn cage(&self, step: &Step, side: Side) -> Option<&'_ Cage> {
+        self.plan.rules.cages(step.element.as_deref()).map(|cages| cages.of(side))
     }
 
     /// The shell library.
@@ -265,7 +277,8 @@ impl Build<'_> {
             }
         };
         let text = lines.judge(&what, ending)?;
-        self.variables = crate::environment::parse(&text)?;
+        let exported = crate::environment::parse(&text)?;
+        self.variables = crate::environment::admitted(&self.plan.rules, &self.variables, exported);
         Ok(())
     }
 

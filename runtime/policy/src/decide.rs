@@ -61,7 +61,8 @@ impl Denial {
         let rules: Vec<&str> = answers.iter().map(|answer| answer.reason.as_str()).collect();
         // What `never` holds cannot be mended by adding a line.
         let mendable = answers.iter().all(|answer| !answer.fixes.is_empty());
-        let fixes = if mendable { merged(answers.iter().flat_map(|answer| &answer.fixes)) } else { Vec::new() };
+        let fixes =
+            if mendable { merged(answers.iter().flat_map(|answer| &answer.fixes)) } else { Vec::new() };
         let hint = fixes.iter().map(Fix::to_string).collect::<Vec<_>>().join("\n");
         Denial { capability, subject: escape(subject), rule: rules.join("; "), hint }
     }

@@ -161,7 +161,9 @@ impl PolicyFile {
         let fault = |(section, name, line): (&str, &str, usize)| PolicyFault {
             file: self.file.clone(),
             line,
-            message: format!("{section}.{name}: a file of --policy narrows the site's policy, and defines nothing"),
+            message: format!(
+                "{section}.{name}: a file of --policy narrows the site's policy, and defines nothing"
+            ),
             hint: Some("let the site define it in /etc/dibw/policy.d".to_owned()),
         };
         names.into_iter().map(fault).collect()

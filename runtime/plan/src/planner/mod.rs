@@ -17,6 +17,7 @@ use crate::packages::PackageMap;
 use crate::plan::Plan;
 use crate::request::Request;
 use crate::resolve;
+use crate::rules::Rules;
 
 /// Version of the plan's format.
 const FORMAT: u32 = 1;
@@ -56,8 +57,9 @@ pub fn plan(
     faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
 
     // 5. The steps.
+    let rules = Rules::of(policy, elements.iter().map(|element| members::identity(element)));
     let build =
-        steps::Build { request, elements: &elements, members: &members, policy, disk: disk.is_some() };
+        steps::Build { request, elements: &elements, members: &members, rules: &rules, disk: disk.is_some() };
     let types = checks::written_types(request, &elements, &types);
     let steps = steps::all(&build, &types, &mut faults);
 
@@ -80,6 +82,7 @@ pub fn plan(
         push,
         aci_manifest: request.aci_manifest.as_ref().map(|manifest| manifest.text.clone()),
         elements: members.planned,
+        rules,
         variables,
         disk,
         steps,
