@@ -65,7 +65,10 @@ pub fn named(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Faults> {
         }
     }
     if all.is_empty() && faults.is_empty() {
-        faults.push(Fault::new(FaultKind::Usage, "no policy file is there").hint(format!("name one, or put one in {SITE}")));
+        faults.push(
+            Fault::new(FaultKind::Usage, "no policy file is there")
+                .hint(format!("name one, or put one in {SITE}")),
+        );
     }
     let files: Vec<PolicyFile> = all.iter().filter_map(|path| faults.take(read(path))).collect();
     faults.or(files)
@@ -108,7 +111,9 @@ fn listed(directory: &Path) -> Result<Vec<PathBuf>, Faults> {
     if let Some(path) = paths.iter().find(|path| ends(path, "yml")) {
         return Err(wrong(path, "would not be read; name it .yaml").into());
     }
-    paths.retain(|path| ends(path, "yaml") && !path.file_name().is_some_and(|name| name == "policy_test.yaml"));
+    paths.retain(|path| {
+        ends(path, "yaml") && !path.file_name().is_some_and(|name| name == "policy_test.yaml")
+    });
     Ok(paths)
 }
 

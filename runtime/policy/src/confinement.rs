@@ -247,7 +247,8 @@ mod tests {
             level("vm", Side::Outside, &policy),
             (Level::Strict, "classic.allow of 2.yaml:2".to_owned())
         );
-        let narrowed = site(&[("1.yaml", one)]).narrowed_by(parsed("n.yaml", "classic: {default: deny}\n")).unwrap();
+        let narrowed =
+            site(&[("1.yaml", one)]).narrowed_by(parsed("n.yaml", "classic: {default: deny}\n")).unwrap();
         assert_eq!(level("vm", Side::Outside, &narrowed).0, Level::Deny);
         let wider = site(&[("2.yaml", two)]).narrowed_by(parsed("n.yaml", one)).unwrap();
         assert_eq!(level("vm", Side::Outside, &wider).0, Level::Strict);
@@ -257,7 +258,9 @@ mod tests {
     #[test]
     fn a_rule_may_be_tied_to_a_tree() {
         let tree = "a".repeat(64);
-        let text = format!("classic: {{default: deny, allow: [{{element: vm, level: strict, tree: \"sha256:{tree}\"}}]}}\n");
+        let text = format!(
+            "classic: {{default: deny, allow: [{{element: vm, level: strict, tree: \"sha256:{tree}\"}}]}}\n"
+        );
         let policy = site(&[("p.yaml", &text)]);
         let pinned = Identity { tree: Some(tree), ..Identity::named("vm") };
         assert_eq!(confinement_of(&pinned, Side::Inside, &policy).level, Level::Strict);
@@ -280,9 +283,12 @@ mod tests {
         let both = site(&[("1.yaml", wide)]).narrowed_by(parsed("2.yaml", narrow)).unwrap();
         assert_eq!(cage(&both).net, Some(vec!["https://b.example".to_owned()]));
         assert_eq!(cage(&both).env, Some(vec!["B".to_owned()]));
-        let without = site(&[("1.yaml", wide)]).narrowed_by(parsed("2.yaml", "classic: {default: strict}\n")).unwrap();
+        let without =
+            site(&[("1.yaml", wide)]).narrowed_by(parsed("2.yaml", "classic: {default: strict}\n")).unwrap();
         assert_eq!(cage(&without).net, None);
-        let looser = site(&[("1.yaml", wide)]).narrowed_by(parsed("2.yaml", "classic: {default: confined}\n")).unwrap();
+        let looser = site(&[("1.yaml", wide)])
+            .narrowed_by(parsed("2.yaml", "classic: {default: confined}\n"))
+            .unwrap();
         assert_eq!(cage(&looser).net.map(|net| net.len()), Some(2));
     }
 

@@ -97,7 +97,8 @@ impl Effective {
     pub fn refused_needs(&self) -> Vec<Denial> {
         let refused = |need: &Need| {
             let answers = self.answers_for_need(need);
-            let stops = |a: &Answer| !a.passed && (self.mode == Mode::Enforce || !a.gate.belongs_to_the_file());
+            let stops =
+                |a: &Answer| !a.passed && (self.mode == Mode::Enforce || !a.gate.belongs_to_the_file());
             let stopped = answers.iter().any(stops);
             let refusals: Vec<&Answer> = answers.iter().collect();
             stopped.then(|| Denial::of_answers(need.capability(), need.value(), &refusals))
@@ -137,7 +138,8 @@ impl Effective {
             let always = Answer::yes(Gate::Needs, "always granted".to_owned(), None);
             return Verdict { capability, subject, value, answers: vec![always] };
         }
-        let covers = |n: &Need| n.capability() == capability && n.covers(&requirement.words, requirement.extent);
+        let covers =
+            |n: &Need| n.capability() == capability && n.covers(&requirement.words, requirement.extent);
         let declared: Vec<&Need> = self.needs.iter().filter(|n| covers(n)).collect();
         let by_hand = self.command_line.iter().find(|n| covers(n));
         let mut answers = vec![match declared.first() {
@@ -155,7 +157,9 @@ impl Effective {
         answers.extend(self.by_risk(requirement, &declared, by_hand, &value));
         for layer in &self.layers {
             answers.push(match (by_hand, layer.granted().find(|rule| covers(&rule.need))) {
-                (_, Some(rule)) => Answer::by_rule(Gate::Grant, format!("granted by {}:{}", rule.file, rule.line), rule),
+                (_, Some(rule)) => {
+                    Answer::by_rule(Gate::Grant, format!("granted by {}:{}", rule.file, rule.line), rule)
+                }
                 (Some(need), None) => self.granted_by_hand(need),
                 (None, None) => self.ungranted(layer, capability, &value, &covers),
             });
@@ -224,7 +228,8 @@ impl Effective {
         value: &str,
         covers: impl Fn(&Need) -> bool,
     ) -> Answer {
-        let grants = || layer.files.iter().flat_map(|file| file.grants.iter().map(move |grant| (file, grant)));
+        let grants =
+            || layer.files.iter().flat_map(|file| file.grants.iter().map(move |grant| (file, grant)));
         let for_others = grants().find_map(|(file, grant)| {
             let wrong = grant.mismatch.as_ref()?;
             grant.allow.iter().any(|rule| covers(&rule.need)).then_some((file, grant, wrong))
@@ -277,7 +282,8 @@ impl LayerRights {
 
     /// What is granted to these bytes, by any file.
     fn granted(&self) -> impl Iterator<Item = &Rule> {
-        let fitting = self.files.iter().flat_map(|file| &file.grants).filter(|grant| grant.mismatch.is_none());
+        let fitting =
+            self.files.iter().flat_map(|file| &file.grants).filter(|grant| grant.mismatch.is_none());
         fitting.flat_map(|grant| &grant.allow)
     }
 
@@ -290,11 +296,8 @@ impl FileRights {
     fn above_ceiling(&self, rules: &[Rule], capability: crate::Capability, value: &str) -> Answer {
         let own = rules.iter().filter(|rule| rule.need.capability() == capability);
         let line = own.map(|rule| rule.line).next().unwrap_or(self.ceiling_line);
-        let reason = format!(
-            "{capability} {} is above the ceiling of {}",
-            crate::subject::escape(value),
-            self.file
-        );
+        let reason =
+            format!("{capability} {} is above the ceiling of {}", crate::subject::escape(value), self.file);
         let values = values_of(rules, capability);
         let fix = Fix::values(&self.file, line, format!("ceiling.{capability}"), values, value);
         Answer::no(Gate::Ceiling, reason, Some(Place::line(&self.file, line)), vec![fix])

@@ -173,7 +173,9 @@ impl Explanation {
         let refusals: Vec<&Answer> = refused().flat_map(Verdict::refusals).collect();
         let denial = Denial::of_answers(first.capability, &first.subject, &refusals);
         match mode {
-            Mode::Audit if refusals.iter().all(|a| a.gate.belongs_to_the_file()) => Decision::WouldDeny(denial),
+            Mode::Audit if refusals.iter().all(|a| a.gate.belongs_to_the_file()) => {
+                Decision::WouldDeny(denial)
+            }
             Mode::Audit | Mode::Enforce => Decision::Deny(denial),
         }
     }

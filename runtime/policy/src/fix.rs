@@ -74,7 +74,13 @@ impl Fix {
     }
 
     /// One more grant at the end of a file's grants.
-    pub(crate) fn new_grant(file: &str, index: usize, to: &Identity, capability: Capability, value: &str) -> Self {
+    pub(crate) fn new_grant(
+        file: &str,
+        index: usize,
+        to: &Identity,
+        capability: Capability,
+        value: &str,
+    ) -> Self {
         let at = Target { file: file.to_owned(), line: 0, key: format!("grants[{index}]") };
         Fix::NewGrant { at, element: to.as_grantee(), allow: vec![(capability, vec![value.to_owned()])] }
     }
@@ -110,7 +116,9 @@ impl Fix {
                 add_missing(add, more);
                 true
             }
-            (Fix::NewGrant { at, allow, .. }, Fix::NewGrant { at: place, allow: more, .. }) if at == place => {
+            (Fix::NewGrant { at, allow, .. }, Fix::NewGrant { at: place, allow: more, .. })
+                if at == place =>
+            {
                 for (capability, values) in more {
                     match allow.iter_mut().find(|(known, _)| known == capability) {
                         Some((_, known)) => add_missing(known, values),

@@ -68,7 +68,9 @@ impl Pin {
     pub fn mismatch(&self, identity: &Identity) -> Option<String> {
         match self {
             Pin::Name => None,
-            Pin::Digest(wanted) => differs("digest", wanted, identity.digest.as_deref(), "it has no component"),
+            Pin::Digest(wanted) => {
+                differs("digest", wanted, identity.digest.as_deref(), "it has no component")
+            }
             Pin::Tree(wanted) => differs("tree", wanted, identity.tree.as_deref(), "it has no directory"),
             Pin::Publisher(name) if identity.signers.contains(name) => None,
             Pin::Publisher(name) => {
@@ -160,6 +162,9 @@ mod tests {
         for text in ["", "sha256:", "sha512:00", &digits[1..], &digits.to_uppercase()] {
             assert!(parse_digest(text).is_err(), "{text}");
         }
-        assert_eq!(quoted_list(["a-b", "/etc/x", "no", "*", "a b", "1"]), r#"[a-b, /etc/x, "no", "*", "a b", "1"]"#);
+        assert_eq!(
+            quoted_list(["a-b", "/etc/x", "no", "*", "a b", "1"]),
+            r#"[a-b, /etc/x, "no", "*", "a b", "1"]"#
+        );
     }
 }

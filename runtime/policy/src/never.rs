@@ -49,7 +49,8 @@ impl NeverRule {
             Never::All(capability) => requirement.capability.name() == capability,
             Never::Matching(need) => {
                 need.capability() == requirement.capability
-                    && (need.covers(&requirement.words, requirement.extent) || reaches_into(need, requirement))
+                    && (need.covers(&requirement.words, requirement.extent)
+                        || reaches_into(need, requirement))
             }
         }
     }
@@ -69,9 +70,8 @@ impl NeverRule {
 fn reaches_into(need: &Need, requirement: &Requirement) -> bool {
     let is_path = matches!(need.capability().value_kind(), ValueKind::Path);
     match (requirement.extent, requirement.words.as_slice(), is_path) {
-        (Extent::Tree, [path], true) => {
-            PathGlob::parse(need.value()).is_ok_and(|glob| glob.covers(path, Extent::Entry) || glob.reaches_below(path))
-        }
+        (Extent::Tree, [path], true) => PathGlob::parse(need.value())
+            .is_ok_and(|glob| glob.covers(path, Extent::Entry) || glob.reaches_below(path)),
         (Extent::Tree | Extent::Directory | Extent::Entry, _, _) => false,
     }
 }

@@ -88,7 +88,8 @@ impl Settings {
     pub(crate) fn names(&self) -> Vec<(&'static str, &str, usize)> {
         let inputs = self.inputs.iter().map(|(name, input)| ("inputs", name.as_str(), input.line));
         let secrets = self.secrets.iter().map(|(name, secret)| ("secrets", name.as_str(), secret.line));
-        let repositories = self.repositories.iter().map(|(id, known)| ("repositories", id.as_str(), known.line));
+        let repositories =
+            self.repositories.iter().map(|(id, known)| ("repositories", id.as_str(), known.line));
         inputs.chain(secrets).chain(repositories).collect()
     }
 }

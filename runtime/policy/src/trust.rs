@@ -98,7 +98,8 @@ fn admitted_by(identity: &Identity, layer: &Layer) -> Admission {
         for entry in &trust.any_of {
             match &entry.kind {
                 TrustKind::Unsigned { reason } if demanded.is_none() => {
-                    let rule = format!("unsigned elements are accepted ({reason}) by {}:{}", file.file, entry.line);
+                    let rule =
+                        format!("unsigned elements are accepted ({reason}) by {}:{}", file.file, entry.line);
                     return Admission::Admitted { rule };
                 }
                 TrustKind::Key { name, path } if identity.signers.contains(name) => {
@@ -126,11 +127,10 @@ fn refused(identity: &Identity, layer: &Layer, wanted: usize, found: usize) -> A
         if found == 0 { "none".to_owned() } else { found.to_string() }
     );
     let hint = match names.as_slice() {
-        [] => format!(
-            "in trust.elements.any_of add {{kind: key, name: {}, key: PATH}}",
-            quoted("publisher")
-        ),
-        names => format!("have it signed by {}: dibw sign --key KEY {}.wasm", names.join(" or "), identity.id),
+        [] => format!("in trust.elements.any_of add {{kind: key, name: {}, key: PATH}}", quoted("publisher")),
+        names => {
+            format!("have it signed by {}: dibw sign --key KEY {}.wasm", names.join(" or "), identity.id)
+        }
     };
     Admission::Refused { rule, hint }
 }

@@ -6,9 +6,9 @@ use crate::kernel::BootLoader;
 use crate::mount::MountKind;
 use crate::operation::Access;
 use crate::policy::{Mode, Policy, RISK_LIMIT};
-use crate::{Identity, Need, PolicyFile};
 use crate::url::Checksum;
 use crate::{Grant, file};
+use crate::{Identity, Need, PolicyFile};
 
 fn need(text: &str) -> Need {
     let (capability, value) = text.split_once(' ').unwrap();
@@ -213,7 +213,9 @@ fn file_with(section: &str, texts: &[&str]) -> PolicyFile {
     }
     let body = if lines.is_empty() { "      {}\n".to_owned() } else { lines };
     let text = match section {
-        "grants" => format!("api: dibw/policy/v1\ngrants:\n  - element: {{id: e}}\n    allow:\n{body}    i_understand: a test\n"),
+        "grants" => format!(
+            "api: dibw/policy/v1\ngrants:\n  - element: {{id: e}}\n    allow:\n{body}    i_understand: a test\n"
+        ),
         other => format!("api: dibw/policy/v1\n{other}:\n{body}"),
     };
     file::parse("p.yaml", &text, "2026-01-01").unwrap()
@@ -409,8 +411,7 @@ fn risk_four_comes_from_the_command_line_only() {
         Decision::Allow { rule: s("needs host.env SITE_TOKEN; --grant e:host.env=SITE_TOKEN") }
     );
     assert_eq!(by_hand.refused_needs(), vec![]);
-    let undeclared =
-        rights(&[], &Policy::default(), &["e:host.env=SITE_TOKEN".parse().unwrap()]);
+    let undeclared = rights(&[], &Policy::default(), &["e:host.env=SITE_TOKEN".parse().unwrap()]);
     assert!(!decide(&undeclared, &get).is_allowed(), "a grant is no need");
 }
 

@@ -31,7 +31,8 @@ impl Reader<'_> {
         let i_understand = Some(reason).filter(|reason| !reason.trim().is_empty());
         for rule in allow.iter().filter(|_| i_understand.is_none()) {
             if hazard::covers_everything(&rule.need) {
-                let mut error = item.error(format!("{} in {} grants everything there is", rule.need, rule.key));
+                let mut error =
+                    item.error(format!("{} in {} grants everything there is", rule.need, rule.key));
                 error.line = rule.line;
                 error.hint = Some(format!(
                     "name what `{element}` needs, or add `i_understand: \"why\"` beside `allow`"
@@ -132,8 +133,9 @@ impl Reader<'_> {
             return classes.into_iter().map(rule).collect();
         }
         let rules = self.rules_of(entry, "never");
-        rules.into_iter().map(|found| NeverRule {
-            what: Never::Matching(found.need), file: found.file, line: found.line,
-        }).collect()
+        rules
+            .into_iter()
+            .map(|found| NeverRule { what: Never::Matching(found.need), file: found.file, line: found.line })
+            .collect()
     }
 }

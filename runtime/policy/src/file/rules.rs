@@ -25,7 +25,9 @@ impl Reader<'_> {
             }
         };
         let items = match (&entry.value, capability) {
-            (node, Capability::PackagesInstall | Capability::PackagesRemove) if node.as_mapping().is_some() => {
+            (node, Capability::PackagesInstall | Capability::PackagesRemove)
+                if node.as_mapping().is_some() =>
+            {
                 self.package_names(node)
             }
             (node, _) if node.as_text().is_some() => std::slice::from_ref(node),
@@ -36,7 +38,9 @@ impl Reader<'_> {
             for value in self.values(capability, item) {
                 let key = format!("{place}.{capability}[{}]", rules.len());
                 match Need::new(capability, &value) {
-                    Ok(need) => rules.push(Rule { need, file: self.file.to_owned(), line: item.spot.line, key }),
+                    Ok(need) => {
+                        rules.push(Rule { need, file: self.file.to_owned(), line: item.spot.line, key })
+                    }
                     Err(wrong) => self.fault(item, wrong, None),
                 }
             }

@@ -117,7 +117,8 @@ check: {{fail_on: 6.5}}
     assert_eq!(trust.distinct_signers, Some(2));
     assert_eq!(trust.key_names().collect::<Vec<_>>(), ["platform-team", "sec"]);
     assert!(matches!(&trust.any_of[3].kind, TrustKind::Unsigned { reason } if reason == "mine"));
-    let never: Vec<String> = policy.never.iter().map(|rule| format!("{} :{}", rule.shown(), rule.line)).collect();
+    let never: Vec<String> =
+        policy.never.iter().map(|rule| format!("{} :{}", rule.shown(), rule.line)).collect();
     let addresses = ["net.fetch to private addresses :15", "net.fetch to loopback addresses :15"];
     assert_eq!(never[..3], ["classic host :12", "host.input * :13", "host.env SITE_TOKEN :14"]);
     assert_eq!(never[3..], addresses);
@@ -135,14 +136,14 @@ check: {{fail_on: 6.5}}
 fn every_problem_has_its_line() {
     let cases: [(&str, &[&str]); 34] = [
         ("name: x\n", &["1: `api: dibw/policy/v1` is missing"]),
-        ("api: dibw/policy/v2\n", &["1: api `dibw/policy/v2` is not known; this version reads `dibw/policy/v1`"]),
+        (
+            "api: dibw/policy/v2\n",
+            &["1: api `dibw/policy/v2` is not known; this version reads `dibw/policy/v1`"],
+        ),
         ("+moed: audit\n", &["2: unknown key `moed`\n  hint: did you mean `mode`?"]),
         ("+mode: permissive\n", &["2: `mode` is `enforce` or `audit`"]),
         ("+on_no_match: allow\n", &["2: `on_no_match` can only be `deny`"]),
-        (
-            "+legacy: {default: deny}\n",
-            &["2: unknown key `legacy`\n  hint: this version calls it `classic`"],
-        ),
+        ("+legacy: {default: deny}\n", &["2: unknown key `legacy`\n  hint: this version calls it `classic`"]),
         (
             "+trust: {base_images: {require: sha256}}\n",
             &["2: `base_images` is not supported yet by this version of dibw"],
@@ -153,7 +154,10 @@ fn every_problem_has_its_line() {
             &["2: `key: x.pub` is not an absolute path"],
         ),
         ("+trust: {elements: {any_of: [{kind: unsigned}]}}\n", &["2: `i_understand` is missing"]),
-        ("+trust: {elements: {any_of: [{kind: magic}]}}\n", &["2: `magic` is not one of key, keyless, unsigned"]),
+        (
+            "+trust: {elements: {any_of: [{kind: magic}]}}\n",
+            &["2: `magic` is not one of key, keyless, unsigned"],
+        ),
         (
             "+trust: {elements: {any_of: [{kind: key, key: /a}], require_distinct_signers: 2}}\n",
             &["2: 2 signers are asked for, and 1 keys are given"],
@@ -168,11 +172,19 @@ fn every_problem_has_its_line() {
         ),
         (
             "+ceiling: {packages.install: {repos: [a], names: [b]}}\n",
-            &["2: `repos` is not enforced by this version of dibw, so it is refused\n  hint: list the packages under `names`; which repositories exist is `packages.repo_add`"],
+            &[
+                "2: `repos` is not enforced by this version of dibw, so it is refused\n  hint: list the packages under `names`; which repositories exist is `packages.repo_add`",
+            ],
         ),
-        ("+ceiling: {resources: {memory: 2GB}}\n", &["2: `2GB` is not a size like 512, 64KiB, 100MiB or 2GiB"]),
+        (
+            "+ceiling: {resources: {memory: 2GB}}\n",
+            &["2: `2GB` is not a size like 512, 64KiB, 100MiB or 2GiB"],
+        ),
         ("+ceiling: {resources: {wall: 20}}\n", &["2: `20` is not a time like 90s, 20m or 2h"]),
-        ("+ceiling: {resources: {cpus: 2}}\n", &["2: unknown key `cpus`\n  hint: known keys: memory, pids, wall, net_bytes, disk"]),
+        (
+            "+ceiling: {resources: {cpus: 2}}\n",
+            &["2: unknown key `cpus`\n  hint: known keys: memory, pids, wall, net_bytes, disk"],
+        ),
         (
             "+grants:\n  - element: {id: a, digest: x}\n    allow: {target.write: [etc]}\n",
             &[
@@ -183,11 +195,15 @@ fn every_problem_has_its_line() {
         ("+grants: [{element: {publisher: x}}]\n", &["2: `id` is missing"]),
         (
             "+grants:\n  - element: a\n    allow:\n      target.write:\n        - /**\n",
-            &["6: target.write /** in grants[0].allow.target.write[0] grants everything there is\n  hint: name what `a` needs, or add `i_understand: \"why\"` beside `allow`"],
+            &[
+                "6: target.write /** in grants[0].allow.target.write[0] grants everything there is\n  hint: name what `a` needs, or add `i_understand: \"why\"` beside `allow`",
+            ],
         ),
         (
             "+classic: {default: host}\n",
-            &["2: `host` cannot be the default\n  hint: list the elements under `classic.allow`, each with reason, owner and expires"],
+            &[
+                "2: `host` cannot be the default\n  hint: list the elements under `classic.allow`, each with reason, owner and expires",
+            ],
         ),
         (
             "+classic:\n  allow:\n    - {element: raid, level: host}\n",
@@ -195,7 +211,9 @@ fn every_problem_has_its_line() {
         ),
         (
             "+classic:\n  allow:\n    - {element: raid, level: host, reason: a, owner: b, expires: 2026-11-20}\n",
-            &["4: the exception for `raid` expired on 2026-11-20\n  hint: remove the exception for `raid` or agree on a new date"],
+            &[
+                "4: the exception for `raid` expired on 2026-11-20\n  hint: remove the exception for `raid` or agree on a new date",
+            ],
         ),
         (
             "+classic: {allow: [{element: a, level: strict, expires: 2026-13-01}]}\n",
@@ -203,7 +221,9 @@ fn every_problem_has_its_line() {
         ),
         (
             "+classic: {allow: [{element: a, level: confined, net: []}]}\n",
-            &["2: `net` is for level `strict`, not `confined`\n  hint: leave `net` out, or say `level: strict`"],
+            &[
+                "2: `net` is for level `strict`, not `confined`\n  hint: leave `net` out, or say `level: strict`",
+            ],
         ),
         (
             "+classic: {allow: [{element: a, level: strict, net: [{origin: \"https://a/b\"}]}]}\n",
@@ -215,7 +235,10 @@ fn every_problem_has_its_line() {
             "+secrets: {a: {}}\nrepositories: {b: {key: /k}}\n",
             &["2: a secret has either `path` or `env`", "3: a repository has either `url` or `line`"],
         ),
-        ("+inputs: {\"a b\": {path: /x}}\n", &["2: `a b` is not a name of letters, digits, `-`, `_` and `.`"]),
+        (
+            "+inputs: {\"a b\": {path: /x}}\n",
+            &["2: `a b` is not a name of letters, digits, `-`, `_` and `.`"],
+        ),
         ("+audit: {chain: false}\n", &["2: `chain` can only be `true`"]),
         ("+environment: {evaluate: always}\n", &["2: `evaluate` can only be `once`"]),
         ("+check: {fail_on: 11}\n", &["2: `11` is not a number from 0 to 10"]),
