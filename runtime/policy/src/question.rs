@@ -35,6 +35,17 @@ impl Question {
         Question { capability, words: words.to_vec(), addresses: Vec::new() }
     }
 
+    /// The question behind a record of an audit log; none where it cannot be read back: it made no sense, or its subject was cut.
+    pub fn of_record(capability: &str, subject: &str) -> Option<Self> {
+        let capability: Capability = capability.parse().ok()?;
+        let cut = subject.ends_with(" bytes)") && subject.contains("... (");
+        let words: Vec<String> =
+            subject.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        let question = Question::new(capability, &words);
+        let sensible = !cut && question.operation().is_ok();
+        sensible.then_some(question)
+    }
+
     /// What every gate says.
     ///
     /// # Errors
