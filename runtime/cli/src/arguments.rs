@@ -55,6 +55,10 @@ pub struct ImageArgs {
     #[arg(long = "grant", value_name = "ELEMENT:CAPABILITY=VALUE")]
     pub grants: Vec<String>,
 
+    /// Refuse elements that are not as this lock has them [default: dibw.lock, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+
     /// Use caches only, no network
     #[arg(long, env = "DIB_OFFLINE", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub offline: bool,

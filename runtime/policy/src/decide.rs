@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::capability::Capability;
+use crate::capability::{Capability, ValueKind};
 use crate::effective::Effective;
 use crate::explanation::{Answer, Explanation};
 use crate::fix::{Fix, merged};
@@ -103,9 +103,23 @@ pub fn explain_right(effective: &Effective, capability: Capability, words: &[Str
 impl Requirement {
     /// The narrowest value of a need that covers it.
     pub(crate) fn narrowest_value(&self) -> String {
-        // In a pattern a space ends a word, so one within a word is matched by `?`.
-        let words: Vec<String> = self.words.iter().map(|word| word.replace(' ', "?")).collect();
-        let joined = words.join(" ");
+        let joined = match self.capability.value_kind() {
+            // In a command line a space ends a word, so one within a word is matched by `?`.
+            ValueKind::Argv => {
+                self.words.iter().map(|word| word.replace(' ', "?")).collect::<Vec<_>>().join(" ")
+            }
+            ValueKind::None
+            | ValueKind::Path
+            | ValueKind::Class
+            | ValueKind::Name
+            | ValueKind::Service
+            | ValueKind::Variable
+            | ValueKind::Url
+            | ValueKind::Cidr
+            | ValueKind::Secret
+            | ValueKind::Size
+            | ValueKind::Mount => self.words.join(" "),
+        };
         match self.extent {
             Extent::Entry | Extent::Directory => joined,
             Extent::Tree => format!("{}/**", joined.trim_end_matches('/')),

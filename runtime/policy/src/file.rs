@@ -131,7 +131,7 @@ impl Reader<'_> {
         PolicyFile {
             name: root.get("name").map(|n| self.text(n)).unwrap_or_default(),
             file: self.file.to_owned(),
-            digest: crate::chain::sha256(text.as_bytes()),
+            digest: crate::audit::sha256(text.as_bytes()),
             mode: root.get("mode").map(|n| self.mode(n)).unwrap_or_default(),
             trust: root.get("trust").and_then(|n| self.trust(n)),
             classic: root.get("classic").map(|n| self.classic(n)).unwrap_or_default(),

@@ -128,6 +128,16 @@ impl Policy {
         }
     }
 
+    /// A SHA-256 over the texts of all files, hexadecimal: it goes into audit records and provenance.
+    pub fn digest(&self) -> String {
+        let digests: Vec<&str> = self.files().map(|file| file.digest.as_str()).collect();
+        if digests.is_empty() {
+            "built-in".to_owned()
+        } else {
+            crate::audit::sha256(digests.join(" ").as_bytes())
+        }
+    }
+
     /// Why grants of the command line do not count, and the line that the site would have to add; none when they do.
     pub fn refuse_grant(&self, grant: &Grant) -> Option<(String, String)> {
         let site = self.site.as_ref()?;

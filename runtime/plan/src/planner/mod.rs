@@ -9,7 +9,8 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-use dibw_policy::{Grant, Policy};
+use dibw_policy::lock::Present;
+use dibw_policy::{Grant, Identity, Policy};
 
 use crate::element::{Catalogue, Element};
 use crate::fault::Faults;
@@ -101,6 +102,21 @@ fn known(names: &[String], catalogue: &Catalogue) -> Vec<String> {
 }
 
 impl Plan {
+    /// Its elements as a lock compares them.
+    pub fn present(&self) -> Vec<Present> {
+        let present = |element: &crate::plan::PlannedElement| match &element.component {
+            Some(component) => Present {
+                identity: component.effective.identity().clone(),
+                needs: component.effective.needs().to_vec(),
+            },
+            None => Present {
+                identity: Identity { tree: Some(element.digest.clone()), ..Identity::named(&element.name) },
+                needs: Vec::new(),
+            },
+        };
+        self.elements.iter().map(present).collect()
+    }
+
     /// The package maps of its elements, as [`crate::packages::resolve_transaction`] takes them.
     pub fn package_maps(&self) -> BTreeMap<String, PackageMap> {
         let maps =
