@@ -20,15 +20,18 @@ pub mod tree_walk;
 pub mod vfat;
 pub mod work_dir;
 
+mod cgroup;
 mod channel;
 pub mod confined;
 mod detached_mount;
+mod disk_guard;
 pub mod entry;
 mod handover;
 mod init;
 mod inside_root;
 mod kept_mounts;
 mod launch;
+pub mod limits;
 mod lines;
 mod loopback;
 mod minimal_dev;
