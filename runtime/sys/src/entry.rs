@@ -156,7 +156,8 @@ fn keep(
         let enter = || {
             join(&files.groups)?;
             give_up()?;
-            let listener = cage.map(|cage| seccomp::install(&cage.denials())).transpose()?.flatten();
+            let held = privileges::held()?;
+            let listener = cage.map(|cage| seccomp::install(&cage.denials(held))).transpose()?.flatten();
             // The keeper must be the only one who has it: when the keeper is gone, nothing may wait for an answer.
             handover::give(&inits, listener.as_ref())
         };
