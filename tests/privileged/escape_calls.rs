@@ -158,6 +158,7 @@ fn denied_calls_fail_when_confined_and_mounting_does_not() -> Result<()> {
         level: Level::Confined,
         view: View { writable: vec![target.dir.path().to_owned()], ..View::default() },
         network: Network::None,
+        limits: dibw_sys::limits::Limits::default(),
     };
     let probes = program(EVERYWHERE);
     let outcome = record(|on_line| target.runner.outside(&confined(["perl", "-e", &probes]), on_line))?;

@@ -83,6 +83,9 @@ impl Lender {
                 return Err(LentError::Limit(format!("`{}` took longer than {timeout:?}", argv.join(" "))));
             }
             Ending::Interrupted => return Err(LentError::Fatal("interrupted".into())),
+            Ending::Exceeded(exceeded) => {
+                return Err(LentError::Limit(format!("`{}`: {exceeded}", argv.join(" "))));
+            }
         };
         Err(LentError::Exec { argv: argv.to_vec(), code, stderr_tail: tail(&output.stderr) })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use dibw_plan::plan::Confinement;
+use dibw_sys::limits::Exceeded;
 
 pub use crate::disks::{Disks, FileSystem, Volume};
 
@@ -35,6 +36,8 @@ pub enum Ending {
     TimedOut,
     /// The build was told to stop.
     Interrupted,
+    /// It wanted more than it may have.
+    Exceeded(Exceeded),
 }
 
 /// A command that runs in the target's sandbox.

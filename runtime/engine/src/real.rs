@@ -13,6 +13,7 @@ use dibw_plan::layout::{Geometry, Lvm, VolumeGroup};
 use dibw_sys::confined::Level;
 use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
+use dibw_sys::limits::Limits;
 use dibw_sys::loops::LoopIdentity;
 use dibw_sys::mounts::{Mount, unmount};
 use dibw_sys::overlay::TargetTree;
@@ -47,6 +48,8 @@ pub struct RealMachine {
     /// What hooks on the host left mounted in the target: the path there, and where it is kept.
     hook_mounts: Vec<(String, PathBuf)>,
     build_dir: PathBuf,
+    /// What each command may use.
+    limits: Limits,
     /// Last: everything else lies in it.
     work: Option<WorkDir>,
 }
@@ -82,6 +85,7 @@ impl RealMachine {
             moved: None,
             hook_mounts: Vec::new(),
             build_dir,
+            limits: Limits::usual()?,
             work: Some(work),
         })
     }
@@ -142,6 +146,7 @@ impl RealMachine {
             },
             timeout: command.timeout,
             extras: self.extras(command),
+            limits: self.limits.clone(),
         };
         let finished = match &self.moved {
             Some(mount) => run(&self.runner, &TargetSource::Tree(mount.dir()), &sandboxed),
@@ -355,6 +360,7 @@ fn ending(finished: Finished) -> Ending {
         Status::Signalled(signal) => Ending::Signalled(signal),
         Status::TimedOut => Ending::TimedOut,
         Status::Interrupted => Ending::Interrupted,
+        Status::Exceeded(exceeded) => Ending::Exceeded(exceeded),
     }
 }
 

@@ -68,6 +68,7 @@ impl Lines {
             Ending::Exited(status) => (format!("{what} failed with exit status {status}"), Some(status)),
             Ending::Signalled(signal) => (format!("{what} was ended by signal {signal}"), Some(128 + signal)),
             Ending::TimedOut => (format!("{what} took longer than it may"), None),
+            Ending::Exceeded(exceeded) => (format!("{what} was ended: {exceeded}"), None),
         };
         let full = self.tail.iter().any(|line| says_full_in_words(line));
         Err(Failure { status, full, tail: self.tail.into(), ..Failure::new(message) })

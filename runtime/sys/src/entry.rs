@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -160,8 +160,10 @@ fn keep(
     let ForkResult::Parent { child } = unsafe { fork() }.context("fork the init of the sandbox")? else {
         drop((life_held, keepers));
         let enter = || {
+            join(&files.groups)?;
             give_up()?;
-            let listener = cage.map(|cage| seccomp::install(&cage.denials())).transpose()?.flatten();
+            let held = privileges::held()?;
+            let listener = cage.map(|cage| seccomp::install(&cage.denials(held))).transpose()?.flatten();
             // The keeper must be the only one who has it: when the keeper is gone, nothing may wait for an answer.
             handover::give(&inits, listener.as_ref())
         };
@@ -251,14 +253,28 @@ fn be_init(
 struct Files {
     stdin: Option<File>,
     account: File,
+    groups: Vec<File>,
 }
 
 impl Files {
     fn open(launch: &Launch) -> Result<Self> {
         let stdin = launch.stdin.as_ref().map(|path| File::open(path).context("open the command's input"));
         let account = File::options().write(true).open(&launch.account);
-        Ok(Self { stdin: stdin.transpose()?, account: account.context("open the account of denied calls")? })
+        let groups = launch.groups.iter().map(|door| {
+            let file = File::options().write(true).open(door);
+            file.with_context(|| format!("open {}", door.display()))
+        });
+        Ok(Self {
+            stdin: stdin.transpose()?,
+            account: account.context("open the account of denied calls")?,
+            groups: groups.collect::<Result<_>>()?,
+        })
     }
+}
+
+/// Puts this process, and so all that it starts, into its control groups.
+fn join(groups: &[File]) -> Result<()> {
+    groups.iter().try_for_each(|mut door| door.write_all(b"0").context("join a control group"))
 }
 
 /// Gives the pipes to root of the target, so that `echo > /dev/stderr` works there, which opens them anew.

@@ -43,6 +43,10 @@ fn prepare(launch: &Launch, stdin: Option<File>) -> Result<(Strings, Strings)> {
     setrlimit(Resource::RLIMIT_CORE, 1, 1).context("forbid core dumps")?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES), hard).context("limit of open files")?;
+    if let Some(count) = launch.processes {
+        // Counted per user of this user namespace (since Linux 5.14).
+        setrlimit(Resource::RLIMIT_NPROC, count, count).context("limit of processes")?;
+    }
     if let Some(file) = stdin {
         nix::unistd::dup2_stdin(&file).context("standard input")?;
     }

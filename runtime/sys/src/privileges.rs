@@ -84,6 +84,11 @@ pub(crate) fn drop_host_capabilities(network: Network) -> Result<()> {
     set_no_new_privs(true).context("no-new-privs")
 }
 
+/// What this process can do now.
+pub(crate) fn held() -> Result<CapabilitySet> {
+    Ok(rustix::thread::capabilities(None).context("read capabilities")?.effective)
+}
+
 /// Limits all sets to at most `kept`; nothing is inheritable or ambient.
 fn limit_capabilities(kept: CapabilitySet) -> Result<()> {
     for number in 0..64 {

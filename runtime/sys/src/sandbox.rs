@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::confined::Network;
+use crate::limits::Limits;
 use crate::overlay::LayerView;
 
 /// What is fed to a command.
@@ -38,6 +39,8 @@ pub struct SandboxCommand {
     pub timeout: Option<Duration>,
     /// What it gets beyond the bare sandbox.
     pub extras: Extras,
+    /// What it and all it starts may use.
+    pub limits: Limits,
 }
 
 /// What a sandboxed command gets by name; nothing by default.

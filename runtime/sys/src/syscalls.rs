@@ -9,6 +9,8 @@ use libc::{
     CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, S_IFBLK, S_IFCHR, S_IFMT, c_long,
 };
 
+use rustix::thread::CapabilitySet;
+
 use crate::confined::Network;
 
 /// A system call that is denied, always or for some arguments.
@@ -90,14 +92,15 @@ pub(crate) enum Cage {
 }
 
 impl Cage {
-    /// What it may not do; each call at most once, those that are made most often first.
-    pub fn denials(self) -> Vec<&'static Denial> {
+    /// What it may not do with these capabilities; each call at most once, those that are made most often first.
+    pub fn denials(self, held: CapabilitySet) -> Vec<&'static Denial> {
         let (own, network): (&[Denial], &[Denial]) = match self {
             Cage::Target(Network::None) => (TARGET, OFFLINE),
             Cage::Target(Network::Host) => (TARGET, &[]),
             Cage::Host => (&[], &[]),
         };
-        [OFTEN, network, own, EVERYWHERE].into_iter().flatten().collect()
+        let chroot = if held.contains(CapabilitySet::SYS_CHROOT) { &[] } else { CHROOT };
+        [OFTEN, network, own, chroot, EVERYWHERE].into_iter().flatten().collect()
     }
 }
 
@@ -186,7 +189,6 @@ static TARGET: &[Denial] = &[
     denied("mount", libc::SYS_mount, Subject::Path(1)),
     denied("umount", libc::SYS_umount2, Subject::Path(0)),
     denied("pivot_root", libc::SYS_pivot_root, Subject::Path(0)),
-    denied("chroot", libc::SYS_chroot, Subject::Path(0)),
     // As if the kernel were too old (CVE-2021-41133).
     absent("open_tree", libc::SYS_open_tree, Subject::Path(1)),
     absent("open_tree_attr", OPEN_TREE_ATTR, Subject::Path(1)),
@@ -203,6 +205,9 @@ static TARGET: &[Denial] = &[
         ..denied("personality", libc::SYS_personality, Subject::Number(0))
     },
 ];
+
+/// Denied to who has not the capability for it.
+static CHROOT: &[Denial] = &[denied("chroot", libc::SYS_chroot, Subject::Path(0))];
 
 const DEVICES: &[u32] = &[S_IFBLK, S_IFCHR];
 

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use crate::syscalls::{Cage, Denial, NAMESPACE_NAMES, Subject, TERMINAL_NAMES, Then};
@@ -80,7 +81,9 @@ struct Notification {
 impl Watch {
     /// One for the listener of a filter for `cage`.
     pub fn new(listener: OwnedFd, cage: Cage) -> Self {
-        Self { listener, denials: cage.denials(), account: Account::default() }
+        // More than the filter asks about does no harm.
+        let denials = cage.denials(CapabilitySet::empty());
+        Self { listener, denials, account: Account::default() }
     }
 
     /// Readable when a call waits for an answer; hung up when no filtered process is left.

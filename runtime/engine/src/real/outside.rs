@@ -27,6 +27,7 @@ impl RealMachine {
             level,
             view: self.view(command)?,
             network: network(command.network),
+            limits: self.limits.clone(),
         };
         let finished = self.runner.outside(&confined, on_line)?;
         self.keep_mounts(finished.kept.clone())?;
@@ -49,6 +50,7 @@ impl RealMachine {
             stdin: input(command),
             timeout: None,
             extras: Extras { network: network(command.network), host: Some(view), ..Extras::default() },
+            limits: self.limits.clone(),
         };
         let finished = match &self.moved {
             Some(mount) => self.runner.inside(&TargetSource::Tree(mount.dir()), &strict, on_line),
