@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use dibw_compat::environment::{self, Variables};
 use dibw_plan::{Confinement, Extra, Phase, Side, Step};
 use dibw_sys::full::says_full_in_words;
 
-use crate::environment::Variables;
 use crate::events::{Event, Level, printable};
 use crate::failure::Failure;
 use crate::machine::{Ending, Inside, Outside, Stream};
@@ -153,7 +153,7 @@ impl Build<'_> {
     pub(crate) fn inside_variables(&self) -> Variables {
         match self.side {
             Side::Inside => self.variables.clone(),
-            Side::Outside => crate::environment::for_target(&self.variables, IN_TARGET_TOOLS),
+            Side::Outside => environment::for_target(&self.variables, IN_TARGET_TOOLS),
         }
     }
 
@@ -161,7 +161,7 @@ impl Build<'_> {
     pub(crate) fn enter_phase(&mut self, phase: Phase) {
         self.side = phase.side();
         self.variables = match self.side {
-            Side::Inside => crate::environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
+            Side::Inside => environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
             Side::Outside => self.base_variables.clone(),
         };
     }
@@ -206,7 +206,7 @@ impl Build<'_> {
         let ending = match phase.side() {
             Side::Inside => {
                 let command = Inside {
-                    argv: crate::environment::command(&format!("{IN_TARGET}/environment.d"), &files),
+                    argv: environment::command(&format!("{IN_TARGET}/environment.d"), &files),
                     env: self.inside_variables(),
                     timeout: Some(ENVIRONMENT_TIMEOUT),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -218,7 +218,7 @@ impl Build<'_> {
             Side::Outside => {
                 let directory = self.hooks.join("environment.d").display().to_string();
                 let command = Outside {
-                    argv: crate::environment::command(&directory, &files),
+                    argv: environment::command(&directory, &files),
                     network: false,
                     writable: Vec::new(),
                     captured: None,
@@ -228,7 +228,7 @@ impl Build<'_> {
             }
         };
         let text = lines.judge(&what, ending)?;
-        self.variables = crate::environment::parse(&text)?;
+        self.variables = environment::parse(&text).map_err(anyhow::Error::msg)?;
         Ok(())
     }
 
