@@ -11,10 +11,10 @@ use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
 
 use crate::accounts;
 use crate::audit::Audit;
-use crate::environment::Variables;
 use crate::events::{Event, Events, Level, printable};
 use crate::machine::{Ending, Inside, Machine, Stream};
 use crate::target::TargetFiles;
+use dibw_compat::environment::Variables;
 
 /// What a hook leaves behind for the engine: requests and variables.
 #[derive(Debug, Default)]

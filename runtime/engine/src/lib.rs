@@ -13,7 +13,6 @@ pub mod catalogue;
 pub mod check;
 pub mod disk;
 pub mod disks;
-pub mod environment;
 pub mod events;
 pub mod failure;
 pub mod hooks_tree;

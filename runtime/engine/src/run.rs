@@ -12,13 +12,13 @@ use dibw_plan::{Action, FaultKind, Phase, Plan, Side, Step};
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
-use crate::environment::Variables;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
 use crate::machine::{Full, Machine};
 use crate::real::RealMachine;
 use crate::target::TargetFiles;
+use dibw_compat::environment::Variables;
 
 /// Where a build keeps things on this machine.
 #[derive(Debug, Clone)]

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use dibw_compat::environment::{self, Variables};
 use dibw_plan::{Confinement, Extra, FaultKind, Phase, Side, Step};
 use dibw_policy::confinement::Cage;
 use dibw_sys::full::says_full_in_words;
 
-use crate::environment::Variables;
 use crate::events::{Event, Level, printable};
 use crate::failure::Failure;
 use crate::machine::{Ending, Inside, Outside, Stream, StrictView};
@@ -97,7 +97,7 @@ impl Build<'_> {
                 said(self, format!("Running {seen}"));
                 let command = Inside {
                     argv: with_interpreter(&file, &seen)?,
-                    env: crate::environment::seen_in(cage, self.inside_variables()),
+                    env: environment::seen_in(cage, self.inside_variables()),
                     network: step.extras.contains(&Extra::Network),
                     image_devices: step.extras.contains(&Extra::ImageDevices),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -113,7 +113,7 @@ impl Build<'_> {
                 };
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
-                    env: crate::environment::seen_in(cage, self.outside_variables(phase)?),
+                    env: environment::seen_in(cage, self.outside_variables(phase)?),
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
                     strict,
@@ -196,7 +196,7 @@ impl Build<'_> {
     pub(crate) fn inside_variables(&self) -> Variables {
         match self.side {
             Side::Inside => self.variables.clone(),
-            Side::Outside => crate::environment::for_target(&self.variables, IN_TARGET_TOOLS),
+            Side::Outside => environment::for_target(&self.variables, IN_TARGET_TOOLS),
         }
     }
 
@@ -204,7 +204,7 @@ impl Build<'_> {
     pub(crate) fn enter_phase(&mut self, phase: Phase) {
         self.side = phase.side();
         self.variables = match self.side {
-            Side::Inside => crate::environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
+            Side::Inside => environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
             Side::Outside => self.base_variables.clone(),
         };
     }
@@ -254,7 +254,7 @@ impl Build<'_> {
         let ending = match phase.side() {
             Side::Inside => {
                 let command = Inside {
-                    argv: crate::environment::command(&format!("{IN_TARGET}/environment.d"), &files),
+                    argv: environment::command(&format!("{IN_TARGET}/environment.d"), &files),
                     env: self.inside_variables(),
                     timeout: Some(ENVIRONMENT_TIMEOUT),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -268,7 +268,7 @@ impl Build<'_> {
                 let readable = self.shown().chain([self.library()]);
                 let readable = readable.map(|path| (path.clone(), path)).collect();
                 let command = Outside {
-                    argv: crate::environment::command(&directory, &files),
+                    argv: environment::command(&directory, &files),
                     confinement: Confinement::Strict,
                     network: false,
                     strict: StrictView { readable, writable: Vec::new() },
@@ -278,8 +278,8 @@ impl Build<'_> {
             }
         };
         let text = lines.judge(&what, ending)?;
-        let exported = crate::environment::parse(&text)?;
-        self.variables = crate::environment::admitted(&self.plan.rules, &self.variables, exported);
+        let exported = environment::parse(&text).map_err(anyhow::Error::msg)?;
+        self.variables = environment::admitted(&self.plan.rules, &self.variables, exported);
         Ok(())
     }
 

@@ -6,6 +6,8 @@ pub mod calendar;
 pub mod copy_tree;
 pub mod filter;
 pub mod full;
+#[doc(hidden)]
+pub mod fuzzing;
 mod idmap_trial;
 mod in_root;
 pub mod loops;

@@ -1,9 +1,9 @@
 //! Variables of a phase. `environment.d` is evaluated once per phase by bash, in a sandbox without network, and comes back as data;
 //! nothing it prints is ever evaluated. Semantics: compat/CONTRACT.md section 1.4.
+//! Must not know how bash is started. Called by the engine.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dibw_plan::rules::Rules;
@@ -41,15 +41,18 @@ pub fn command(directory: &str, files: &[String]) -> Vec<String> {
 /// Reads what [`SCRIPT`] wrote.
 ///
 /// # Errors
-/// When the text is not what the script writes.
-pub fn parse(base64: &str) -> Result<Variables> {
+/// When the text is not what the script writes, in one sentence.
+pub fn parse(base64: &str) -> Result<Variables, String> {
     // Long output arrives in several lines.
     let joined: String = base64.split_whitespace().collect();
-    let bytes = STANDARD.decode(joined).context("environment.d gave no readable result")?;
+    let bytes =
+        STANDARD.decode(joined).map_err(|error| format!("environment.d gave no readable result: {error}"))?;
     let mut variables = Variables::new();
     for entry in bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
         let text = String::from_utf8_lossy(entry);
-        let Some((name, value)) = text.split_once('=') else { bail!("environment.d gave {text:?}") };
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(format!("environment.d gave {text:?}"));
+        };
         if !is_shell_own(name) {
             variables.insert(name.to_owned(), value.to_owned());
         }
