@@ -6,7 +6,7 @@ mod support;
 use std::net::IpAddr;
 
 use dibw_host::{FailureKind, HookFailure, Limits};
-use dibw_policy::{Effective, Need, Policy};
+use dibw_policy::{Effective, Identity, Need, Policy};
 use support::Double;
 
 /// An argument of a call.
@@ -223,7 +223,7 @@ fn risk_four_needs_the_command_line() {
             .collect();
         let risky = needs.iter().any(|need| need.risk() > 3);
         let mut asked = support::call(case.needs, Limits::default(), Double::default());
-        asked.effective = Effective::new("guest", &needs, &Policy::default(), &[]);
+        asked.effective = Effective::new(&Identity::named("guest"), &needs, &Policy::default(), &[]);
         let bytes =
             support::component(&guest(case.function, case.arguments), Some(&support::manifest(case.needs)));
         let host = dibw_host::Host::without_cache().expect("this machine runs wasmtime");

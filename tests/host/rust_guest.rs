@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use dibw_host::plugin_build::{Machine, NoToolchain, Options, build};
 use dibw_host::{FailureKind, HookFailure, Host, Limit, Limits, LoadedElement};
-use dibw_policy::{Effective, Policy};
+use dibw_policy::{Effective, Identity, Policy};
 use support::{Double, call};
 
 /// Builds the guest outside the source tree.
@@ -43,7 +43,7 @@ fn run(host: &Host, loaded: &LoadedElement, what: &str) -> (Result<(), HookFailu
     let limits = Limits { guest_time: Duration::from_millis(500), ..Limits::default() };
     let needs = &loaded.manifest().needs;
     let mut asked = call(&[], limits, Double::default());
-    asked.effective = Effective::new("trouble", needs, &Policy::default(), &[]);
+    asked.effective = Effective::new(&Identity::named("trouble"), needs, &Policy::default(), &[]);
     asked.phase = "post-install".to_owned();
     asked.config_json = format!(r#"{{"what":"{what}"}}"#);
     let outcome = host.run_hook(loaded, asked);

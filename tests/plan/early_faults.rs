@@ -180,10 +180,35 @@ fn settings_and_policy() {
     );
 }
 
+fn site(text: &str) -> Policy {
+    Policy::of_site(vec![dibw_policy::file::parse("site.yaml", text, "2026-01-01").unwrap()]).unwrap()
+}
+
+#[test]
+fn a_site_decides_alone_and_says_whom_it_trusts() {
+    let policy = site(
+        "api: dibw/policy/v1\ntrust: {elements: {any_of: [{kind: key, name: team, key: /k.pub}]}}\ngrants: []\n",
+    );
+    let granted = ["motd:host.env=SITE_TOKEN".parse().unwrap()];
+    let faults = plan(&wanted(&["os", "motd"]), &elements(), &policy, &granted).unwrap_err();
+    let told: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "motd may not take part: site.yaml asks for 1 of its keys to have signed motd@sha256:digest of mo.., and none did\n  hint: have it signed by `team`: dibw sign --key KEY motd.wasm",
+            "motd may not have host.env SITE_TOKEN: site.yaml does not grant host.env SITE_TOKEN to `motd`\n  hint: in site.yaml: grants[0]: {element: {id: motd, digest: \"sha256:digest of motd\"}, allow: {host.env: [SITE_TOKEN]}}",
+            "--grant motd:host.env=SITE_TOKEN: on this machine site.yaml alone decides what elements are granted\n  hint: in grants of site.yaml: - {element: {id: motd}, allow: {host.env: [SITE_TOKEN]}}",
+        ]
+    );
+    assert_eq!(faults.exit_code(), 3);
+    let open = site("api: dibw/policy/v1\ngrants: [{element: motd, allow: {host.env: [SITE_TOKEN]}}]\n");
+    assert!(plan(&wanted(&["os", "motd"]), &elements(), &open, &[]).is_ok(), "a site grants any risk");
+}
+
 #[test]
 fn shell_that_a_policy_denies() {
     let text = "api: dibw/policy/v1\nname: site\nclassic:\n  default: deny\n";
-    let policy = dibw_policy::file::parse("site.yaml", text, "2026-01-01").unwrap();
+    let policy = site(text);
     let elements = catalogue([
         classic("os", &[("element-provides", "operating-system\n")]),
         classic("shell", &[("environment.d/10-x", ""), ("install.d/10-x", "")]),
@@ -193,8 +218,8 @@ fn shell_that_a_policy_denies() {
     assert_eq!(
         told,
         [
-            "shell: the shell scripts of its environment.d may not run: classic.default of site.yaml",
-            "shell: the shell scripts of its install.d may not run: classic.default of site.yaml",
+            "shell: the shell scripts of its environment.d may not run: classic.default of site.yaml:4",
+            "shell: the shell scripts of its install.d may not run: classic.default of site.yaml:4",
         ]
     );
     assert_eq!(faults.exit_code(), 3);

@@ -20,6 +20,7 @@ fn confined(script: &str, writable: &[PathBuf]) -> ConfinedCommand {
         level: Level::Confined,
         view: View { writable: writable.to_vec(), ..View::default() },
         network: Network::None,
+        limits: dibw_sys::limits::Limits::default(),
     }
 }
 

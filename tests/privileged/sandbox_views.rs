@@ -46,6 +46,7 @@ impl Scene {
             level: Level::Confined,
             view,
             network: Network::None,
+            limits: dibw_sys::limits::Limits::default(),
         };
         record(|on_line| self.target.runner.outside(&command, on_line))
     }

@@ -8,3 +8,4 @@ pub mod planning;
 pub mod plugin;
 pub mod recordings;
 pub mod sandbox_target;
+pub mod syscall_probe;

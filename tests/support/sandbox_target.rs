@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use dibw_sys::limits::Limits;
 use dibw_sys::overlay::TargetTree;
 use dibw_sys::process::{Finished, Stream};
 use dibw_sys::runner::Runner;
@@ -104,6 +105,7 @@ pub fn shell_command(script: &str) -> SandboxCommand {
         stdin: Input::Null,
         timeout: None,
         extras: Extras::default(),
+        limits: Limits::default(),
     }
 }
 

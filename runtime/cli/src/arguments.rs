@@ -7,7 +7,6 @@ use dibw_compat::block_device::Setting;
 use dibw_plan::request::is_for_builds;
 use dibw_plan::{Catalogue, Checksum, Fault, FaultKind, Faults, NamedText, Request};
 use dibw_policy::{Grant, Policy};
-use dibw_sys::calendar::Moment;
 
 /// What to build, and how.
 #[derive(clap::Args, Clone)]
@@ -55,6 +54,10 @@ pub struct ImageArgs {
     /// Grant a capability that is not given by default (repeatable)
     #[arg(long = "grant", value_name = "ELEMENT:CAPABILITY=VALUE")]
     pub grants: Vec<String>,
+
+    /// Refuse elements that are not as this lock has them [default: dibw.lock, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
 
     /// Use caches only, no network
     #[arg(long, env = "DIB_OFFLINE", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
@@ -209,17 +212,9 @@ impl ImageArgs {
     /// The policy in force.
     ///
     /// # Errors
-    /// All faults of the file at once.
+    /// All faults of the files at once.
     pub fn policy(&self) -> Result<Policy, Faults> {
-        let Some(file) = &self.policy else { return Ok(Policy::default()) };
-        let NamedText { name, text } = read_named(file, FaultKind::Config)?;
-        dibw_policy::file::parse(&name, &text, &today()).map_err(|errors| {
-            let fault = |error: dibw_policy::PolicyFault| {
-                let fault = Fault::new(FaultKind::Config, error.message).at(error.file, error.line, 0);
-                error.hint.into_iter().fold(fault, Fault::hint)
-            };
-            Faults(errors.into_iter().map(fault).collect())
-        })
+        crate::policy_files::in_force(self.policy.as_deref())
     }
 
     /// What the command line grants beyond the policy's default.
@@ -243,13 +238,6 @@ impl ImageArgs {
 pub fn elements_path_variable(path: &[PathBuf]) -> (String, String) {
     let words: Vec<String> = path.iter().map(|entry| entry.display().to_string()).collect();
     ("ELEMENTS_PATH".to_owned(), words.join(":"))
-}
-
-/// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
-fn today() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let Moment { year, month, day, .. } = Moment::of(since.as_secs());
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 const MIB: u64 = 1 << 20;

@@ -1,14 +1,17 @@
 //! The subcommands, one file each, and the way from their results to exit codes.
 
+mod audit;
 mod boot;
 pub mod build;
 mod completions;
 mod doctor;
 mod element;
 mod install_links;
+mod lock;
 mod man;
 mod plan;
 mod plugin;
+mod policy;
 mod version;
 
 use std::process::ExitCode;
@@ -32,6 +35,7 @@ Examples:
   dibw plan debian-minimal vm                                  what would be done, and with which rights
   dibw boot my-image.qcow2 --expect login:                     boot it in QEMU
   dibw element list                                            what can be built from
+  dibw policy explain motd target.write /etc/motd              may it, and which rule says so
 
 Exit codes: 0 ok, 1 build failed, 2 usage or configuration, 3 refused by policy, 130 interrupted.";
 
@@ -41,6 +45,9 @@ enum Command {
     Plan(plan::Args),
     Element(element::Args),
     Plugin(plugin::Args),
+    Policy(policy::Args),
+    Audit(audit::Args),
+    Lock(lock::Args),
     Boot(boot::Args),
     Doctor(doctor::Args),
     InstallLinks(install_links::Args),
@@ -93,7 +100,12 @@ pub fn run() -> ExitCode {
     crate::logging::start();
     if matches!(
         dibw.command,
-        Command::Plan(_) | Command::Element(_) | Command::Version(_) | Command::Completions(_)
+        Command::Plan(_)
+            | Command::Element(_)
+            | Command::Policy(_)
+            | Command::Audit(_)
+            | Command::Version(_)
+            | Command::Completions(_)
     ) && let Err(error) = dibw_sys::signals::end_with_the_reader()
     {
         tracing::debug!("{error:#}");
@@ -103,6 +115,9 @@ pub fn run() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Element(args) => element::run(&args),
         Command::Plugin(args) => plugin::run(&args),
+        Command::Policy(args) => policy::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Lock(args) => lock::run(&args),
         Command::Boot(args) => boot::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::InstallLinks(args) => install_links::run(&args),

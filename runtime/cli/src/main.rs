@@ -9,6 +9,7 @@ mod lint;
 mod logging;
 mod names;
 mod offers;
+mod policy_files;
 mod progress;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ pub mod block_device;
 pub mod boot_files;
 pub mod classic;
 pub mod element_exports;
+pub mod environment;
 pub mod getopt;
 pub mod image_create;
 pub mod image_yaml;

@@ -46,6 +46,29 @@ pub fn merge(elements: &[PlannedElement], tree: &Path) -> Result<Owners> {
     Ok(owners)
 }
 
+/// Copies of `tree` to `to` what belongs to `element` or to none: what a `strict` hook may see of it.
+///
+/// # Errors
+/// When a file can't be read or written.
+pub fn copy_own(tree: &Path, owners: &Owners, element: &str, to: &Path) -> Result<()> {
+    make_dir(to)?;
+    for name in names(tree)? {
+        let from = tree.join(&name);
+        if !from.is_dir() || from.is_symlink() {
+            copy(&from, &to.join(&name))?;
+            continue;
+        }
+        make_dir(&to.join(&name))?;
+        for entry in names(&from)? {
+            let inner = Path::new(&name).join(&entry);
+            if owners.by_path.get(&inner).is_none_or(|owner| owner == element) {
+                copy(&from.join(&entry), &to.join(&inner))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether it is, links followed, a regular file that may be executed.
 pub fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)

@@ -19,13 +19,13 @@ use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
 use crate::accounts;
 use crate::audit::Audit;
 use crate::element_cache::ElementCache;
-use crate::environment::Variables;
 use crate::events::{Event, Events, Level, printable};
 use crate::kernel_files::KernelSettings;
 use crate::machine::{Ending, Inside, Machine, Stream};
 use crate::offers::Offers;
 use crate::redaction::Redactor;
 use crate::target::TargetFiles;
+use dibw_compat::environment::Variables;
 
 pub use self::boot::{CacheMount, HookMount};
 
@@ -131,6 +131,9 @@ impl Lender {
                 return Err(LentError::Limit(format!("`{}` took longer than {timeout:?}", line())));
             }
             Ending::Interrupted => return Err(LentError::Fatal("interrupted".into())),
+            Ending::Exceeded(exceeded) => {
+                return Err(LentError::Limit(format!("`{}`: {exceeded}", line())));
+            }
         };
         Err(LentError::Exec { argv: command.argv.clone(), code, stderr_tail: tail(&output.stderr) })
     }

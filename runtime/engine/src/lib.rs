@@ -16,7 +16,6 @@ pub mod disk;
 pub mod disks;
 pub mod downloads;
 pub mod element_cache;
-pub mod environment;
 pub mod events;
 pub mod failure;
 pub mod hooks_tree;

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use dibw_compat::element_exports::array_body;
 use dibw_compat::library::{FILES, LibraryFile, PYTHON_EXEC, RUN_PARTS, SUDO};
 
-use crate::environment::{PATH, Variables, function};
 use crate::run::Build;
 use crate::scripts::IN_TARGET_TOOLS;
+use dibw_compat::environment::{PATH, Variables, function};
 
 /// Files of the library that hooks in the target need too, and where in the hooks tree they find them.
 const IN_TREE: [(&str, &str); 2] = [(SUDO, ".dibw/bin/sudo"), (RUN_PARTS, RUN_PARTS)];

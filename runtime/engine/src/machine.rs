@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use dibw_plan::plan::Confinement;
+use dibw_sys::limits::Exceeded;
 
 pub use crate::disks::{Disks, FileSystem, Volume};
 pub use crate::downloads::Downloads;
@@ -36,6 +37,8 @@ pub enum Ending {
     TimedOut,
     /// The build was told to stop.
     Interrupted,
+    /// It wanted more than it may have.
+    Exceeded(Exceeded),
 }
 
 /// A command that runs in the target's sandbox.
@@ -86,6 +89,17 @@ pub struct Outside {
     pub captured: Option<PathBuf>,
     /// The target has `/proc`, `/dev` and `/sys`, so that `chroot` works.
     pub furnished: bool,
+    /// In place of what it sees and writes to by the fields above, for a `strict` one.
+    pub strict: StrictView,
+}
+
+/// What a `strict` command on the host sees of the build: what is at the first path is seen at the second.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StrictView {
+    /// Read-only.
+    pub readable: Vec<(PathBuf, PathBuf)>,
+    /// To write to.
+    pub writable: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A program of the host that does a part of the runtime's own work, as root and unconfined.

@@ -115,14 +115,18 @@ impl<'a> Build<'a> {
         if element.as_deref().is_some_and(dibw_plan::resolve::hooks_are_native) {
             return None;
         }
+        let cages = self.plan.rules.cages(element.as_deref())?;
+        let cage = cages.of(phase.side());
         Some(Step {
             phase: Some(phase),
             order: order::number_text(name).to_owned(),
             element,
             action: Action::Script { name: name.to_owned() },
-            confinement: Confinement::of_shell(phase.side()),
-            extras: Extra::of_shell(phase, !self.plan.offline, self.plan.disk.is_some()),
-            capabilities: Vec::new(),
+            // One that may not run is refused when its turn comes.
+            confinement: Confinement::of_level(cage.level).unwrap_or(Confinement::Strict),
+            extras: Extra::of_shell(phase, cages, !self.plan.offline, self.plan.disk.is_some()),
+            capabilities: vec![format!("classic.exec {}", cage.level)],
+            rule: cage.why.clone(),
         })
     }
 

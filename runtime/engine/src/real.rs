@@ -2,6 +2,7 @@
 
 mod disk;
 mod downloads;
+mod outside;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use dibw_plan::Confinement;
 use dibw_plan::layout::{Geometry, Lvm, VolumeGroup};
-use dibw_sys::confined::{Captured, ConfinedCommand, Level, TargetView, View};
+use dibw_sys::confined::Level;
 use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
+use dibw_sys::limits::Limits;
 use dibw_sys::loops::LoopIdentity;
 use dibw_sys::mounts::{Mount, unmount};
 use dibw_sys::overlay::TargetTree;
@@ -49,6 +51,8 @@ pub struct RealMachine {
     /// Memory for typed hooks.
     memory: Vec<Mount>,
     build_dir: PathBuf,
+    /// What each command may use.
+    limits: Limits,
     /// Last: everything else lies in it.
     work: Option<WorkDir>,
 }
@@ -85,6 +89,7 @@ impl RealMachine {
             hook_mounts: Vec::new(),
             memory: Vec::new(),
             build_dir,
+            limits: Limits::usual()?,
             work: Some(work),
         })
     }
@@ -117,6 +122,7 @@ impl RealMachine {
             sysfs: Sysfs::Absent,
             devices,
             binds: read_only.chain(self.hook_binds()).chain(read_write).collect(),
+            ..Extras::default()
         }
     }
 
@@ -135,40 +141,6 @@ impl RealMachine {
         })
     }
 
-    /// What a command on the host sees of the machine.
-    fn view(&mut self, command: &Outside) -> Result<View> {
-        let root = self.target()?;
-        // Once the target is on the disk, mounts in it would keep the disk from being unmounted.
-        let keep = self.moved.is_none().then(|| self.build_dir.join(KEPT));
-        let captured = command.captured.iter().filter(|path| !is_tmp(path)).map(|path| Captured {
-            path: path.clone(),
-            upper: self.build_dir.join(UPPER),
-            work: self.build_dir.join(CAPTURE_WORK),
-        });
-        let binds = self.hook_mounts.iter().map(|(path, place)| (place.clone(), path.clone()));
-        Ok(View {
-            writable: command.writable.clone(),
-            readable: command.readable.clone(),
-            tmp: Some(Captured {
-                path: "/tmp".into(),
-                upper: self.build_dir.join(TMP),
-                work: self.build_dir.join(TMP_WORK),
-            }),
-            captured: captured.collect(),
-            target: Some(TargetView { root, furnished: command.furnished, binds: binds.collect(), keep }),
-        })
-    }
-
-    /// Remembers what a command left mounted in the target.
-    fn keep_mounts(&mut self, left: Vec<(PathBuf, PathBuf)>) -> Result<()> {
-        let root = self.target()?;
-        for (path, place) in left {
-            let inner = path.strip_prefix(&root).context("a mount outside the target")?;
-            self.hook_mounts.push((format!("/{}", inner.display()), place));
-        }
-        Ok(())
-    }
-
     /// Prepares the target for a command and has it run.
     fn enter(&mut self, command: &Inside, run: &mut Run<'_>) -> Result<Ending> {
         let sandboxed = SandboxCommand {
@@ -182,6 +154,7 @@ impl RealMachine {
             },
             timeout: command.timeout,
             extras: self.extras(command),
+            limits: self.limits.clone(),
         };
         let finished = match &self.moved {
             Some(mount) => run(&self.runner, &TargetSource::Tree(mount.dir()), &sandboxed),
@@ -233,24 +206,13 @@ impl Machine for RealMachine {
     }
 
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending> {
-        let level = match command.confinement {
-            Confinement::Confined => Level::Confined,
-            Confinement::Host => Level::Host,
+        let on_line = &mut |stream, line: &str| on_line(from_sys(stream), line);
+        match command.confinement {
+            Confinement::Strict => self.outside_strict(command, on_line),
+            Confinement::Confined => self.outside_confined(command, Level::Confined, on_line),
+            Confinement::Host => self.outside_confined(command, Level::Host, on_line),
             other => bail!("a command on the host can't be confined as {other:?}"),
-        };
-        let confined = ConfinedCommand {
-            argv: command.argv.clone(),
-            env: command.env.clone(),
-            cwd: command.cwd.clone(),
-            stdin: if command.interactive { Input::Terminal } else { Input::Null },
-            timeout: None,
-            level,
-            view: self.view(command)?,
-            network: network(command.network),
-        };
-        let finished = self.runner.outside(&confined, &mut |stream, line| on_line(from_sys(stream), line))?;
-        self.keep_mounts(finished.kept.clone())?;
-        Ok(ending(finished))
+        }
     }
 
     fn drop_hook_mounts(&mut self) -> Result<()> {
@@ -426,6 +388,7 @@ fn ending(finished: Finished) -> Ending {
         Status::Signalled(signal) => Ending::Signalled(signal),
         Status::TimedOut => Ending::TimedOut,
         Status::Interrupted => Ending::Interrupted,
+        Status::Exceeded(exceeded) => Ending::Exceeded(exceeded),
     }
 }
 

@@ -12,7 +12,6 @@ use dibw_plan::{Action, FaultKind, Phase, Plan, Side, Step};
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
-use crate::environment::Variables;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
@@ -22,6 +21,7 @@ use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
 use crate::target::TargetFiles;
+use dibw_compat::environment::Variables;
 
 /// Where a build keeps things on this machine.
 #[derive(Debug, Clone)]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dibw_plan::{Confinement, Extra, Phase, Side, Step};
+use dibw_compat::environment::{self, Variables};
+use dibw_plan::{Confinement, Extra, FaultKind, Phase, Side, Step};
+use dibw_policy::confinement::Cage;
 use dibw_sys::full::says_full_in_words;
 
-use crate::environment::Variables;
 use crate::events::{Event, Level, printable};
 use crate::failure::Failure;
-use crate::machine::{Ending, Inside, Outside, Stream};
+use crate::machine::{Ending, Inside, Outside, Stream, StrictView};
 use crate::run::Build;
 
 /// Where hooks see the merged tree in the target.
@@ -67,6 +68,7 @@ impl Lines {
             Ending::Exited(status) => (format!("{what} failed with exit status {status}"), Some(status)),
             Ending::Signalled(signal) => (format!("{what} was ended by signal {signal}"), Some(128 + signal)),
             Ending::TimedOut => (format!("{what} took longer than it may"), None),
+            Ending::Exceeded(exceeded) => (format!("{what} was ended: {exceeded}"), None),
         };
         let full = self.tail.iter().any(|line| says_full_in_words(line));
         Err(Failure { status, full, tail: self.tail.into(), ..Failure::new(message) })
@@ -82,6 +84,11 @@ impl Build<'_> {
             }
         };
         let file = self.hooks.join(format!("{phase}.d")).join(name);
+        let cage = self.cage(step, phase.side());
+        if let Some(cage) = cage.filter(|cage| cage.level == dibw_policy::Level::Deny) {
+            let message = format!("{phase}.d/{name} may not run: {}", cage.why);
+            return Err(Failure { kind: FaultKind::Policy, ..Failure::new(message) });
+        }
         let what = format!("{phase}.d/{name} of element {}", step.element.as_deref().unwrap_or("?"));
         let mut lines = Lines::new();
         let ending = match phase.side() {
@@ -90,7 +97,7 @@ impl Build<'_> {
                 said(self, format!("Running {seen}"));
                 let command = Inside {
                     argv: with_interpreter(&file, &seen)?,
-                    env: self.inside_variables(),
+                    env: environment::seen_in(cage, self.inside_variables()),
                     network: step.extras.contains(&Extra::Network),
                     image_devices: step.extras.contains(&Extra::ImageDevices),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -100,10 +107,16 @@ impl Build<'_> {
             }
             Side::Outside => {
                 said(self, format!("Running {}", file.display()));
+                let strict = match step.confinement {
+                    Confinement::Strict => self.own_view(step.element.as_deref().unwrap_or_default())?,
+                    _ => StrictView::default(),
+                };
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
+                    env: environment::seen_in(cage, self.outside_variables(phase)?),
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
+                    strict,
                     ..self.outside_command(phase)?
                 };
                 self.outside(&command, &mut lines)?
@@ -134,7 +147,37 @@ impl Build<'_> {
             captured: self.beside_artifacts(),
             // The root phase makes the directories itself; in block-device the tree is about to be copied.
             furnished: !matches!(phase, Phase::Root | Phase::BlockDevice),
+            strict: StrictView::default(),
         })
+    }
+
+    /// What a `strict` hook on the host sees: the files of its own element, the runtime's, and a cache of its own.
+    fn own_view(&self, element: &str) -> Result<StrictView, Failure> {
+        let own_hooks = self.machine().work_dir().join("own-hooks").join(element);
+        if own_hooks.exists() {
+            std::fs::remove_dir_all(&own_hooks)
+                .with_context(|| format!("emptying {}", own_hooks.display()))?;
+        }
+        crate::hooks_tree::copy_own(&self.hooks, &self.owners, element, &own_hooks)?;
+        let cache = self.image_cache.join(".own").join(element);
+        std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+        let planned = self.plan.elements.iter().find(|known| known.name == element);
+        let directory = planned.map(|known| PathBuf::from(&known.path));
+        let readable = directory.into_iter().chain([self.library()]).map(|path| (path.clone(), path));
+        Ok(StrictView {
+            readable: readable.chain([(own_hooks, self.hooks.clone())]).collect(),
+            writable: vec![(cache, self.image_cache.clone())],
+        })
+    }
+
+    /// How the hooks of a step's element are caged on a side.
+    fn cage(&self, step: &Step, side: Side) -> Option<&'_ Cage> {
+        self.plan.rules.cages(step.element.as_deref()).map(|cages| cages.of(side))
+    }
+
+    /// The shell library.
+    fn library(&self) -> PathBuf {
+        self.machine().work_dir().join("lib")
     }
 
     /// Runs a command in the target's sandbox, passing its lines on.
@@ -153,7 +196,7 @@ impl Build<'_> {
     pub(crate) fn inside_variables(&self) -> Variables {
         match self.side {
             Side::Inside => self.variables.clone(),
-            Side::Outside => crate::environment::for_target(&self.variables, IN_TARGET_TOOLS),
+            Side::Outside => environment::for_target(&self.variables, IN_TARGET_TOOLS),
         }
     }
 
@@ -161,7 +204,7 @@ impl Build<'_> {
     pub(crate) fn enter_phase(&mut self, phase: Phase) {
         self.side = phase.side();
         self.variables = match self.side {
-            Side::Inside => crate::environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
+            Side::Inside => environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
             Side::Outside => self.base_variables.clone(),
         };
     }
@@ -189,8 +232,13 @@ impl Build<'_> {
 
     /// The directories that hooks on the host must see.
     fn readable(&self) -> Vec<PathBuf> {
+        self.shown().chain([self.start_dir.clone()]).collect()
+    }
+
+    /// The directories of the elements and of their merged hooks.
+    fn shown(&self) -> impl Iterator<Item = PathBuf> {
         let elements = self.plan.elements.iter().map(|element| PathBuf::from(&element.path));
-        elements.chain([self.hooks.clone(), self.start_dir.clone()]).collect()
+        elements.chain([self.hooks.clone()])
     }
 
     /// Evaluates `environment.d` for a phase into this build's variables.
@@ -206,7 +254,7 @@ impl Build<'_> {
         let ending = match phase.side() {
             Side::Inside => {
                 let command = Inside {
-                    argv: crate::environment::command(&format!("{IN_TARGET}/environment.d"), &files),
+                    argv: environment::command(&format!("{IN_TARGET}/environment.d"), &files),
                     env: self.inside_variables(),
                     timeout: Some(ENVIRONMENT_TIMEOUT),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -217,18 +265,21 @@ impl Build<'_> {
             }
             Side::Outside => {
                 let directory = self.hooks.join("environment.d").display().to_string();
+                let readable = self.shown().chain([self.library()]);
+                let readable = readable.map(|path| (path.clone(), path)).collect();
                 let command = Outside {
-                    argv: crate::environment::command(&directory, &files),
+                    argv: environment::command(&directory, &files),
+                    confinement: Confinement::Strict,
                     network: false,
-                    writable: Vec::new(),
-                    captured: None,
+                    strict: StrictView { readable, writable: Vec::new() },
                     ..self.outside_command(phase)?
                 };
                 self.outside(&command, &mut lines)?
             }
         };
         let text = lines.judge(&what, ending)?;
-        self.variables = crate::environment::parse(&text)?;
+        let exported = environment::parse(&text).map_err(anyhow::Error::msg)?;
+        self.variables = environment::admitted(&self.plan.rules, &self.variables, exported);
         Ok(())
     }
 

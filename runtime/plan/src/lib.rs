@@ -19,6 +19,7 @@ pub mod reference;
 pub mod render;
 pub mod request;
 pub mod resolve;
+pub mod rules;
 pub mod size;
 pub mod tools;
 

@@ -170,8 +170,8 @@ mod tests {
                 "error: x: depends `A` is not an element name\nerror: x: there is no phase `instal`",
             ),
             (
-                r#"{"id":"x","api":"0.1","needs":[{"capability":"net.fetch","value":"a"}]}"#,
-                "error: the manifest does not make sense: capability `net.fetch` is not supported yet by this version of dibw",
+                r#"{"id":"x","api":"0.1","needs":[{"capability":"fs.post","value":"a"}]}"#,
+                "error: the manifest does not make sense: `fs.post` is not a capability: file systems are finished by the runtime alone",
             ),
         ];
         for (json, said) in cases {

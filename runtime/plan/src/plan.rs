@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dibw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
 use crate::output::OutputType;
 use crate::packages::PackageRequest;
-use crate::phase::{Phase, Side};
+use crate::phase::Phase;
 use crate::request::Checksum;
+use crate::rules::{Cages, Reach, Rules};
 
 /// The whole of a build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,8 @@ pub struct Plan {
     pub aci_manifest: Option<String>,
     /// The elements in dependency order.
     pub elements: Vec<PlannedElement>,
+    /// What the policy settles beside the rights of components.
+    pub rules: Rules,
     /// Variables for hooks, before any `environment.d`.
     pub variables: BTreeMap<String, String>,
     /// The disk, when an output type or a hook needs one.
@@ -129,11 +133,13 @@ pub enum Confinement {
 }
 
 impl Confinement {
-    /// Of shell on that side for which no rule says another.
-    pub fn of_shell(side: Side) -> Self {
-        match side {
-            Side::Inside => Self::Strict,
-            Side::Outside => Self::Confined,
+    /// What a level of the policy means; none for what does not run.
+    pub fn of_level(level: Level) -> Option<Self> {
+        match level {
+            Level::Deny => None,
+            Level::Strict => Some(Self::Strict),
+            Level::Confined => Some(Self::Confined),
+            Level::Host => Some(Self::Host),
         }
     }
 }
@@ -144,14 +150,20 @@ impl Confinement {
 pub enum Extra {
     /// The host's network.
     Network,
+    /// A proxy to the origins of its cage, in a network of its own.
+    Proxy,
     /// The image's own block devices.
     ImageDevices,
 }
 
 impl Extra {
-    /// What shell hooks of a phase count on: the network while software is fetched and outside, the image's devices for boot loaders.
-    pub fn of_shell(phase: Phase, online: bool, disk: bool) -> BTreeSet<Self> {
-        let network = online.then_some(Self::Network);
+    /// What shell hooks of a phase count on and may have: the network while software is fetched and outside, the image's devices for boot loaders.
+    pub fn of_shell(phase: Phase, cages: &Cages, online: bool, disk: bool) -> BTreeSet<Self> {
+        let network = match cages.reach() {
+            Reach::Everything if online => Some(Self::Network),
+            Reach::Origins if online => Some(Self::Proxy),
+            Reach::Everything | Reach::Origins | Reach::Nothing => None,
+        };
         let devices = (phase == Phase::Finalise && disk).then_some(Self::ImageDevices);
         network.into_iter().chain(devices).collect()
     }
@@ -178,19 +190,24 @@ pub struct Step {
     /// Capabilities in force, as text (`target.write /etc/motd`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
+    /// The rule of the policy that confines it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
 }
 
 impl Step {
-    /// The variables of a phase. In the root phase there is no target yet to evaluate them in, and outside phases see the host's paths.
+    /// The variables of a phase. In the root phase there is no target yet to evaluate them in, and outside phases see the host's paths. Files
+    /// of all elements are evaluated together, so the cage is the tightest on either side.
     pub fn environment(phase: Phase, files: Vec<String>) -> Self {
         Self {
             phase: Some(phase),
             order: String::new(),
             element: None,
             action: Action::Environment { files },
-            confinement: Confinement::of_shell(phase.side()),
+            confinement: Confinement::Strict,
             extras: BTreeSet::new(),
             capabilities: Vec::new(),
+            rule: String::new(),
         }
     }
 

@@ -87,6 +87,7 @@ fn row(step: &Step) -> Vec<String> {
         .iter()
         .map(|extra| match extra {
             Extra::Network => "network",
+            Extra::Proxy => "proxy",
             Extra::ImageDevices => "image-devices",
         })
         .collect();

@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-use crate::capability::Capability;
-use crate::effective::{Effective, Gate};
+use crate::capability::{Capability, ValueKind};
+use crate::effective::Effective;
+use crate::explanation::{Answer, Explanation};
+use crate::fix::{Fix, merged};
 use crate::glob::Extent;
-use crate::need::Need;
 use crate::operation::Operation;
-use crate::policy::Mode;
 use crate::requirement::{Impossible, Requirement, requirements};
 use crate::subject::escape;
 
@@ -21,7 +21,7 @@ pub enum Decision {
         /// The need and the grant.
         rule: String,
     },
-    /// The policy file would refuse it, but is in audit mode: it may, and the refusal is recorded.
+    /// The policy files would refuse it, but are in audit mode: it may, and the refusal is recorded.
     WouldDeny(Denial),
     /// It may not.
     Deny(Denial),
@@ -41,7 +41,7 @@ pub struct Denial {
     pub subject: String,
     /// Every gate that refused, in one sentence.
     pub rule: String,
-    /// The exact lines that would allow it, one per gate; empty when no policy can.
+    /// The exact lines that would allow it, one per place; empty when no policy can.
     pub hint: String,
 }
 
@@ -55,6 +55,19 @@ impl Decision {
     }
 }
 
+impl Denial {
+    /// The refusal that the answers of gates amount to.
+    pub(crate) fn of_answers(capability: Capability, subject: &str, answers: &[&Answer]) -> Self {
+        let rules: Vec<&str> = answers.iter().map(|answer| answer.reason.as_str()).collect();
+        // What `never` holds cannot be mended by adding a line.
+        let mendable = answers.iter().all(|answer| !answer.fixes.is_empty());
+        let fixes =
+            if mendable { merged(answers.iter().flat_map(|answer| &answer.fixes)) } else { Vec::new() };
+        let hint = fixes.iter().map(Fix::to_string).collect::<Vec<_>>().join("\n");
+        Denial { capability, subject: escape(subject), rule: rules.join("; "), hint }
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}` refused: {}", self.capability, self.subject, self.rule)
@@ -65,104 +78,51 @@ impl std::error::Error for Denial {}
 
 /// Whether an element with these rights may do this.
 pub fn decide(effective: &Effective, operation: &Operation) -> Decision {
+    explain(effective, operation).decision()
+}
+
+/// What every gate says about it: [`decide`] with its reasons.
+pub fn explain(effective: &Effective, operation: &Operation) -> Explanation {
     let needed = match requirements(operation) {
         Ok(needed) => needed,
-        Err(Impossible::Malformed(message)) => return Decision::Malformed { message },
+        Err(Impossible::Malformed(message)) => return Explanation::Malformed { message },
         Err(Impossible::Never { capability, subject, rule }) => {
-            return Decision::Deny(Denial {
-                capability,
-                subject: escape(&subject),
-                rule,
-                hint: String::new(),
-            });
+            return Explanation::Impossible { capability, subject, rule };
         }
     };
-    let mut rules = Vec::new();
-    let mut refused: Vec<(&Requirement, Vec<Gate>)> = Vec::new();
-    for requirement in &needed {
-        match effective.judge(requirement) {
-            Ok(rule) => rules.push(rule),
-            Err(gates) => refused.push((requirement, gates)),
-        }
-    }
-    let Some(denial) = Denial::of_requirements(effective, &refused) else {
-        return Decision::Allow { rule: rules.join("; ") };
-    };
-    let only_the_file = refused.iter().flat_map(|(_, gates)| gates).all(|g| g.belongs_to_the_file());
-    match effective.mode() {
-        Mode::Audit if only_the_file => Decision::WouldDeny(denial),
-        Mode::Audit | Mode::Enforce => Decision::Deny(denial),
-    }
+    let verdicts = needed.iter().map(|requirement| effective.judge(requirement)).collect();
+    Explanation::Judged { verdicts, mode: effective.mode() }
 }
 
-impl Denial {
-    fn of_requirements(effective: &Effective, refused: &[(&Requirement, Vec<Gate>)]) -> Option<Denial> {
-        let (first, _) = refused.first()?;
-        let mut rules = Vec::new();
-        let mut hints = Vec::new();
-        for (requirement, gates) in refused {
-            let value = value_that_covers(requirement);
-            for gate in gates {
-                rules.push(gate.rule(effective, requirement.capability, &value));
-                hints.push(gate.hint(effective, requirement.capability, &value));
-            }
-        }
-        let subject = escape(&first.words.join(" "));
-        Some(Denial { capability: first.capability, subject, rule: rules.join("; "), hint: hints.join("\n") })
-    }
+/// What every gate says about one right, for questions that are no operation: a class of places, a group of accounts.
+pub fn explain_right(effective: &Effective, capability: Capability, words: &[String]) -> Explanation {
+    let requirement = Requirement { capability, words: words.to_vec(), extent: Extent::Entry };
+    Explanation::Judged { verdicts: vec![effective.judge(&requirement)], mode: effective.mode() }
+}
 
-    /// The refusal of a need as a whole, before anything runs.
-    pub(crate) fn of_need(effective: &Effective, need: &Need, gates: &[Gate]) -> Denial {
-        let capability = need.capability();
-        let each = |line: fn(Gate, &Effective, Capability, &str) -> String| -> Vec<String> {
-            gates.iter().map(|g| line(*g, effective, capability, need.value())).collect()
+impl Requirement {
+    /// The narrowest value of a need that covers it.
+    pub(crate) fn narrowest_value(&self) -> String {
+        let joined = match self.capability.value_kind() {
+            // In a command line a space ends a word, so one within a word is matched by `?`.
+            ValueKind::Argv => {
+                self.words.iter().map(|word| word.replace(' ', "?")).collect::<Vec<_>>().join(" ")
+            }
+            ValueKind::None
+            | ValueKind::Path
+            | ValueKind::Class
+            | ValueKind::Name
+            | ValueKind::Service
+            | ValueKind::Variable
+            | ValueKind::Url
+            | ValueKind::Cidr
+            | ValueKind::Secret
+            | ValueKind::Size
+            | ValueKind::Mount => self.words.join(" "),
         };
-        Denial {
-            capability,
-            subject: escape(need.value()),
-            rule: each(Gate::rule).join("; "),
-            hint: each(Gate::hint).join("\n"),
-        }
-    }
-}
-
-/// The narrowest value of a need that covers the requirement.
-fn value_that_covers(requirement: &Requirement) -> String {
-    let joined = requirement.words.join(" ");
-    match requirement.extent {
-        Extent::Entry | Extent::Directory => joined,
-        Extent::Tree => format!("{}/**", joined.trim_end_matches('/')),
-    }
-}
-
-impl Gate {
-    fn rule(self, effective: &Effective, capability: Capability, value: &str) -> String {
-        let (element, value, label) = (effective.element(), escape(value), effective.label());
-        match self {
-            Gate::Needs => format!("`{element}` does not declare {capability} {value} in its needs"),
-            Gate::Risk => format!(
-                "{capability} {value} has risk 4 ({}) and is granted on the command line only",
-                capability.reason()
-            ),
-            Gate::Grant => format!("{label} does not grant {capability} {value} to `{element}`"),
-            Gate::Ceiling => format!("{capability} {value} is above the ceiling of {label}"),
-        }
-    }
-
-    /// The exact line to add.
-    fn hint(self, effective: &Effective, capability: Capability, value: &str) -> String {
-        let (element, value) = (effective.element(), escape(value));
-        match self {
-            Gate::Needs => {
-                let line =
-                    Need::new(capability, &value).map_or_else(|_| value.clone(), |n| n.as_macro_line());
-                format!("in the element's needs!: {line}")
-            }
-            Gate::Risk => format!("on the command line: --grant '{element}:{capability}={value}'"),
-            Gate::Grant => {
-                format!("in grants: - {{element: {{id: {element}}}, allow: {{{capability}: [{value:?}]}}}}")
-            }
-            Gate::Ceiling => format!("in ceiling: {capability}: [{value:?}]"),
+        match self.extent {
+            Extent::Entry | Extent::Directory => joined,
+            Extent::Tree => format!("{}/**", joined.trim_end_matches('/')),
         }
     }
 }

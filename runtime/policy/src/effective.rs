@@ -1,68 +1,84 @@
-//! `effective = needs ∩ grant ∩ ceiling`, for one element in one build.
+//! `effective = needs ∩ grant ∩ ceiling`, for one element in one build, and the one function that judges a requirement by every gate.
 //!
-//! Callers: the engine and the mock host make one per element; [`crate::decide()`] asks it.
+//! Callers: the plan makes one per element; [`crate::decide()`] asks it.
 
 use serde::{Deserialize, Serialize};
 
+use crate::Grant;
+use crate::decide::Denial;
+use crate::explanation::{Answer, Gate, Place, Verdict};
+use crate::fix::Fix;
+use crate::identity::Identity;
 use crate::need::Need;
-use crate::policy::{Mode, Policy, RISK_LIMIT, Rule};
+use crate::never::NeverRule;
+use crate::policy::{Layer, Mode, Policy, RISK_LIMIT, Rule};
 use crate::requirement::Requirement;
-use crate::{Denial, Grant};
 
 /// What one element may do. Serialises into the plan, so that what is executed is what was shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effective {
-    element: String,
+    identity: Identity,
     needs: Vec<Need>,
-    /// The file's grants for this element; none without a file.
-    granted: Option<Vec<Rule>>,
+    /// The base is the built-in policy: risk counts, and so does the command line.
+    built_in: bool,
     command_line: Vec<Need>,
-    ceiling: Option<Vec<Rule>>,
+    layers: Vec<LayerRights>,
+    never: Vec<NeverRule>,
     mode: Mode,
+}
+
+/// What a layer of policy files says about the element.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LayerRights {
     label: String,
+    files: Vec<FileRights>,
 }
 
-/// A gate that an operation did not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// The element's manifest does not ask for it.
-    Needs,
-    /// It asks, but the risk is above what is granted without the command line.
-    Risk,
-    /// The policy file does not grant it.
-    Grant,
-    /// The policy file's ceiling does not reach it.
-    Ceiling,
+/// What one file says about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FileRights {
+    file: String,
+    /// Grants of the file for this element's name.
+    grants: Vec<GrantRights>,
+    /// How many grants it has for all elements.
+    grant_count: usize,
+    ceiling: Option<Vec<Rule>>,
+    ceiling_line: usize,
 }
 
-impl Gate {
-    /// Whether `mode: audit` lets through what this gate refuses.
-    pub(crate) fn belongs_to_the_file(self) -> bool {
-        match self {
-            Gate::Needs | Gate::Risk => false,
-            Gate::Grant | Gate::Ceiling => true,
-        }
-    }
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct GrantRights {
+    index: usize,
+    line: usize,
+    /// Why it is not for these bytes.
+    mismatch: Option<String>,
+    allow: Vec<Rule>,
 }
 
 impl Effective {
-    /// The rights of `element` with these needs under a policy and the grants of the command line (those of other
-    /// elements are passed over).
-    pub fn new(element: &str, needs: &[Need], policy: &Policy, grants: &[Grant]) -> Self {
+    /// The rights of an element with these needs under a policy and the grants of the command line. Those of other elements are passed
+    /// over, and all where a site's policy decides ([`Policy::refuse_grant`]).
+    pub fn new(identity: &Identity, needs: &[Need], policy: &Policy, grants: &[Grant]) -> Self {
+        let own = |grant: &&Grant| policy.is_built_in() && grant.element == identity.id;
         Effective {
-            element: element.to_owned(),
+            identity: identity.clone(),
             needs: needs.to_vec(),
-            granted: policy.file.as_ref().map(|_| policy.grants_of(element).cloned().collect()),
-            command_line: grants.iter().filter(|g| g.element == element).map(|g| g.need.clone()).collect(),
-            ceiling: policy.ceiling.clone(),
-            mode: policy.mode,
-            label: policy.label().to_owned(),
+            built_in: policy.is_built_in(),
+            command_line: grants.iter().filter(own).map(|grant| grant.need.clone()).collect(),
+            layers: policy.layers().map(|layer| LayerRights::of(identity, layer)).collect(),
+            never: policy.files().flat_map(|file| &file.never).cloned().collect(),
+            mode: policy.mode(),
         }
     }
 
     /// The element these rights belong to.
     pub fn element(&self) -> &str {
-        &self.element
+        &self.identity.id
+    }
+
+    /// The element with what its bytes are.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// What the element's manifest asks for.
@@ -70,14 +86,9 @@ impl Effective {
         &self.needs
     }
 
-    /// What a refusal by the policy file does.
+    /// What a refusal by the policy files does.
     pub fn mode(&self) -> Mode {
         self.mode
-    }
-
-    /// The policy's name in messages.
-    pub(crate) fn label(&self) -> &str {
-        &self.label
     }
 
     /// Needs that are refused before anything runs, each with what would allow it: the plan reports them.
@@ -85,75 +96,215 @@ impl Effective {
     /// A need that is only granted in part is not listed; what it is not granted is refused when it is asked for.
     pub fn refused_needs(&self) -> Vec<Denial> {
         let refused = |need: &Need| {
-            let gates = self.gates_for_need(need);
-            let stops = gates.iter().any(|g| self.mode == Mode::Enforce || !g.belongs_to_the_file());
-            stops.then(|| Denial::of_need(self, need, &gates))
+            let answers = self.answers_for_need(need);
+            let stops =
+                |a: &Answer| !a.passed && (self.mode == Mode::Enforce || !a.gate.belongs_to_the_file());
+            let stopped = answers.iter().any(stops);
+            let refusals: Vec<&Answer> = answers.iter().collect();
+            stopped.then(|| Denial::of_answers(need.capability(), need.value(), &refusals))
         };
         self.needs.iter().filter(|n| !n.capability().always_granted()).filter_map(refused).collect()
     }
 
-    fn gates_for_need(&self, need: &Need) -> Vec<Gate> {
+    /// Whether some of what the need covers may pass each gate. Two globs can overlap without one holding the other; then it is decided
+    /// when something is asked.
+    fn answers_for_need(&self, need: &Need) -> Vec<Answer> {
         let overlaps = |other: &Need| other.contains(need) || need.contains(other);
         let by_hand = self.command_line.iter().any(overlaps);
-        let mut gates = Vec::new();
-        if need.risk() > RISK_LIMIT && !by_hand {
-            gates.push(Gate::Risk);
+        let same = |rule: &&Rule| rule.need.capability() == need.capability();
+        let mut answers = Vec::new();
+        if self.built_in && need.risk() > RISK_LIMIT && !by_hand {
+            answers.push(self.risk_answer(need.capability(), need.value()));
         }
-        // Two globs can overlap without one holding the other; then it is decided when something is asked.
-        let same = |r: &Rule| r.need.capability() == need.capability();
-        if let Some(granted) = &self.granted
-            && !by_hand
-            && !granted.iter().any(same)
-        {
-            gates.push(Gate::Grant);
+        for layer in &self.layers {
+            if !by_hand && !layer.granted().any(|rule| same(&rule)) {
+                answers.push(self.ungranted(layer, need.capability(), need.value(), |found| overlaps(found)));
+            }
+            for (file, rules) in layer.ceilings() {
+                if !rules.iter().any(|rule| same(&rule)) {
+                    answers.push(file.above_ceiling(rules, need.capability(), need.value()));
+                }
+            }
         }
-        if let Some(ceiling) = &self.ceiling
-            && !ceiling.iter().any(same)
-        {
-            gates.push(Gate::Ceiling);
-        }
-        gates
+        answers
     }
 
-    /// The gates that refuse a requirement, or the rule that allows it.
-    pub(crate) fn judge(&self, requirement: &Requirement) -> Result<String, Vec<Gate>> {
-        if requirement.capability.always_granted() {
-            return Ok("always granted".to_owned());
+    /// Judges a requirement by every gate.
+    pub(crate) fn judge(&self, requirement: &Requirement) -> Verdict {
+        let value = requirement.narrowest_value();
+        let capability = requirement.capability;
+        let subject = requirement.words.join(" ");
+        if capability.always_granted() {
+            let always = Answer::yes(Gate::Needs, "always granted".to_owned(), None);
+            return Verdict { capability, subject, value, answers: vec![always] };
         }
-        let covers = |n: &Need| {
-            n.capability() == requirement.capability && n.covers(&requirement.words, requirement.extent)
-        };
+        let covers =
+            |n: &Need| n.capability() == capability && n.covers(&requirement.words, requirement.extent);
         let declared: Vec<&Need> = self.needs.iter().filter(|n| covers(n)).collect();
         let by_hand = self.command_line.iter().find(|n| covers(n));
-        let low_risk = declared.iter().any(|n| n.risk() <= RISK_LIMIT);
-        let by_file = self.granted.as_ref().map(|rules| rules.iter().find(|r| covers(&r.need)));
-        let below_ceiling = self.ceiling.as_ref().is_none_or(|rules| rules.iter().any(|r| covers(&r.need)));
-
-        let mut gates = Vec::new();
-        if declared.is_empty() {
-            gates.push(Gate::Needs);
+        let mut answers = vec![match declared.first() {
+            Some(need) => Answer::yes(Gate::Needs, format!("needs {need}"), None),
+            None => self.undeclared(capability, &value),
+        }];
+        if let Some(rule) = self.never.iter().find(|rule| rule.refuses(requirement)) {
+            answers.push(Answer::no(
+                Gate::Never,
+                format!("never: {} of {}:{}", rule.shown(), rule.file, rule.line),
+                Some(Place::line(&rule.file, rule.line)),
+                Vec::new(),
+            ));
         }
-        if by_hand.is_none() {
-            if !declared.is_empty() && !low_risk {
-                gates.push(Gate::Risk);
+        answers.extend(self.by_risk(requirement, &declared, by_hand, &value));
+        for layer in &self.layers {
+            answers.push(match (by_hand, layer.granted().find(|rule| covers(&rule.need))) {
+                (_, Some(rule)) => {
+                    Answer::by_rule(Gate::Grant, format!("granted by {}:{}", rule.file, rule.line), rule)
+                }
+                (Some(need), None) => self.granted_by_hand(need),
+                (None, None) => self.ungranted(layer, capability, &value, covers),
+            });
+            for (file, rules) in layer.ceilings() {
+                answers.push(match rules.iter().find(|rule| covers(&rule.need)) {
+                    Some(rule) => {
+                        Answer::by_rule(Gate::Ceiling, format!("below the ceiling {}", rule.need), rule)
+                    }
+                    None => file.above_ceiling(rules, capability, &value),
+                });
             }
-            if matches!(by_file, Some(None)) {
-                gates.push(Gate::Grant);
-            }
         }
-        if !below_ceiling {
-            gates.push(Gate::Ceiling);
-        }
-        if !gates.is_empty() {
-            return Err(gates);
-        }
-        let need = declared.first().map(|n| n.to_string()).unwrap_or_default();
-        Ok(match (by_hand, by_file.flatten()) {
-            (Some(grant), _) => {
-                format!("needs {need}; --grant {}:{}={}", self.element, grant.capability(), grant.value())
-            }
-            (None, Some(rule)) => format!("needs {need}; granted by {}:{}", self.label, rule.line),
-            (None, None) => format!("needs {need}; granted by default"),
-        })
+        Verdict { capability, subject, value, answers }
     }
+
+    fn by_risk(
+        &self,
+        requirement: &Requirement,
+        declared: &[&Need],
+        by_hand: Option<&Need>,
+        value: &str,
+    ) -> Option<Answer> {
+        let low = declared.iter().any(|need| need.risk() <= RISK_LIMIT);
+        match (self.built_in, by_hand) {
+            (false, _) => None,
+            (true, Some(need)) if self.layers.is_empty() => Some(self.granted_by_hand(need)),
+            (true, Some(_)) => None,
+            (true, None) if declared.is_empty() => None,
+            (true, None) if low && self.layers.is_empty() => {
+                Some(Answer::yes(Gate::Grant, "granted by default".to_owned(), None))
+            }
+            (true, None) if low => None,
+            (true, None) => Some(self.risk_answer(requirement.capability, value)),
+        }
+    }
+
+    fn granted_by_hand(&self, need: &Need) -> Answer {
+        let text = format!("--grant {}:{}={}", self.element(), need.capability(), need.value());
+        Answer::yes(Gate::Grant, text, None)
+    }
+
+    fn undeclared(&self, capability: crate::Capability, value: &str) -> Answer {
+        let reason = format!(
+            "`{}` does not declare {capability} {} in its needs",
+            self.element(),
+            crate::subject::escape(value)
+        );
+        Answer::no(Gate::Needs, reason, None, vec![Fix::need(capability, value)])
+    }
+
+    fn risk_answer(&self, capability: crate::Capability, value: &str) -> Answer {
+        let reason = format!(
+            "{capability} {} has risk 4 ({}) and is granted on the command line only",
+            crate::subject::escape(value),
+            capability.reason()
+        );
+        let fix = Fix::CommandLine { grant: format!("{}:{capability}={value}", self.element()) };
+        Answer::no(Gate::Risk, reason, None, vec![fix])
+    }
+
+    /// The refusal of a layer that grants nothing that covers: says whether a grant would, were it for these bytes.
+    fn ungranted(
+        &self,
+        layer: &LayerRights,
+        capability: crate::Capability,
+        value: &str,
+        covers: impl Fn(&Need) -> bool,
+    ) -> Answer {
+        let grants =
+            || layer.files.iter().flat_map(|file| file.grants.iter().map(move |grant| (file, grant)));
+        let for_others = grants().find_map(|(file, grant)| {
+            let wrong = grant.mismatch.as_ref()?;
+            grant.allow.iter().any(|rule| covers(&rule.need)).then_some((file, grant, wrong))
+        });
+        if let Some((file, grant, wrong)) = for_others {
+            let reason = format!("granted {wrong} ({}:{})", file.file, grant.line);
+            let fix = Fix::pin(&file.file, grant.line, grant.index, &self.identity);
+            return Answer::no(Gate::Grant, reason, Some(Place::line(&file.file, grant.line)), vec![fix]);
+        }
+        let fitting = grants().find(|(_, grant)| grant.mismatch.is_none());
+        let element = self.element();
+        let shown = crate::subject::escape(value);
+        let place = fitting.map(|(file, grant)| Place::line(&file.file, grant.line));
+        let fix = match fitting {
+            Some((file, grant)) => {
+                let key = format!("grants[{}].allow.{capability}", grant.index);
+                Fix::values(&file.file, grant.line, key, values_of(&grant.allow, capability), value)
+            }
+            None => {
+                let file = layer.files.first().expect("a layer has a file");
+                Fix::new_grant(&file.file, file.grant_count, &self.identity, capability, value)
+            }
+        };
+        let reason = format!("{} does not grant {capability} {shown} to `{element}`", layer.label);
+        Answer::no(Gate::Grant, reason, place, vec![fix])
+    }
+}
+
+impl LayerRights {
+    fn of(identity: &Identity, layer: &Layer) -> Self {
+        let grants = |file: &crate::file::PolicyFile| {
+            let own = file.grants.iter().enumerate().filter(|(_, grant)| grant.element == identity.id);
+            let rights = own.map(|(index, grant)| GrantRights {
+                index,
+                line: grant.line,
+                mismatch: grant.pin.mismatch(identity),
+                allow: grant.allow.clone(),
+            });
+            rights.collect()
+        };
+        let files = layer.files().iter().map(|file| FileRights {
+            file: file.file.clone(),
+            grants: grants(file),
+            grant_count: file.grants.len(),
+            ceiling: file.ceiling.as_ref().and_then(|ceiling| ceiling.rules.clone()),
+            ceiling_line: file.ceiling.as_ref().map_or(0, |ceiling| ceiling.line),
+        });
+        LayerRights { label: layer.label(), files: files.collect() }
+    }
+
+    /// What is granted to these bytes, by any file.
+    fn granted(&self) -> impl Iterator<Item = &Rule> {
+        let fitting =
+            self.files.iter().flat_map(|file| &file.grants).filter(|grant| grant.mismatch.is_none());
+        fitting.flat_map(|grant| &grant.allow)
+    }
+
+    fn ceilings(&self) -> impl Iterator<Item = (&FileRights, &[Rule])> {
+        self.files.iter().filter_map(|file| Some((file, file.ceiling.as_deref()?)))
+    }
+}
+
+impl FileRights {
+    fn above_ceiling(&self, rules: &[Rule], capability: crate::Capability, value: &str) -> Answer {
+        let own = rules.iter().filter(|rule| rule.need.capability() == capability);
+        let line = own.map(|rule| rule.line).next().unwrap_or(self.ceiling_line);
+        let reason =
+            format!("{capability} {} is above the ceiling of {}", crate::subject::escape(value), self.file);
+        let values = values_of(rules, capability);
+        let fix = Fix::values(&self.file, line, format!("ceiling.{capability}"), values, value);
+        Answer::no(Gate::Ceiling, reason, Some(Place::line(&self.file, line)), vec![fix])
+    }
+}
+
+fn values_of(rules: &[Rule], capability: crate::Capability) -> Vec<String> {
+    let own = rules.iter().filter(|rule| rule.need.capability() == capability);
+    own.map(|rule| rule.need.value().to_owned()).collect()
 }

@@ -1,31 +1,107 @@
-//! The policy file (`--policy FILE`): YAML text to a [`Policy`]. All problems are reported at once, each with its line.
+//! One policy file: YAML text to a [`PolicyFile`]. All problems are reported at once, each with its line.
 //!
-//! Parts of the format that this version does not enforce are refused, never ignored: a policy that is not enforced is a lie.
-//! Callers: the command line (which reads the file and knows today's date).
+//! What is not understood, or not enforced by this version, is refused, never ignored: a policy that is not enforced is a lie.
+//! Callers: the command line (which reads the files and knows today's date).
 
-use crate::capability::{Capability, ServiceAction};
-use crate::confinement::Level;
-use crate::need::Need;
-use crate::policy::{Classic, ClassicRule, ElementGrant, Mode, Policy, PolicyFault, Rule};
-use crate::yaml::{self, Entry, Node, YamlError};
+mod classic;
+mod grants;
+mod reader;
+mod rules;
+mod sections;
+mod trust;
+
+use crate::confinement::Classic;
+use crate::identity::Pin;
+use crate::never::NeverRule;
+use crate::policy::{Mode, PolicyFault, Rule};
+use crate::resources::Resources;
+use crate::settings::Settings;
+use crate::trust::Trust;
+use crate::yaml::{self, Node, YamlError};
+use reader::Reader;
 
 /// The format's name, the value of `api`.
 pub const API: &str = "dibw/policy/v1";
 
-const KEYS: [&str; 7] = ["api", "name", "mode", "on_no_match", "classic", "ceiling", "grants"];
-const LATER: [&str; 6] = ["trust", "inputs", "audit", "never", "environment", "check"];
+const KEYS: [&str; 14] = [
+    "api",
+    "name",
+    "mode",
+    "on_no_match",
+    "trust",
+    "classic",
+    "never",
+    "ceiling",
+    "grants",
+    "inputs",
+    "secrets",
+    "repositories",
+    "audit",
+    "environment",
+];
 
-/// Parses a policy. `file` is its name for messages, `today` (`YYYY-MM-DD`) is compared with `expires`.
+/// One policy file, parsed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyFile {
+    /// The policy's own name.
+    pub name: String,
+    /// What the file is called in messages.
+    pub file: String,
+    /// SHA-256 of its text, hexadecimal.
+    pub digest: String,
+    /// What a refusal does.
+    pub mode: Mode,
+    /// Whose components may take part; none: everyone's.
+    pub trust: Option<Trust>,
+    /// How classic hooks are confined.
+    pub classic: Classic,
+    /// What is refused whatever is granted.
+    pub never: Vec<NeverRule>,
+    /// What nothing may exceed; none: no ceiling.
+    pub ceiling: Option<Ceiling>,
+    /// What elements get.
+    pub grants: Vec<ElementGrant>,
+    /// The rest.
+    pub settings: Settings,
+}
+
+/// What nothing may exceed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The rights; a capability without a rule is then granted to nobody. None: only resources are limited.
+    pub rules: Option<Vec<Rule>>,
+    /// The limits.
+    pub resources: Resources,
+    /// Line in the policy file, from 1.
+    pub line: usize,
+}
+
+/// What one element gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementGrant {
+    /// The element's id.
+    pub element: String,
+    /// What it is tied to.
+    pub pin: Pin,
+    /// What it gets.
+    pub allow: Vec<Rule>,
+    /// Why a wildcard in it is right.
+    pub i_understand: Option<String>,
+    /// Line in the policy file, from 1.
+    pub line: usize,
+}
+
+/// Parses a policy file. `file` is its name for messages, `today` (`YYYY-MM-DD`) is compared with `expires`.
 ///
 /// # Errors
 /// Every problem in the file.
-pub fn parse(file: &str, text: &str, today: &str) -> Result<Policy, Vec<PolicyFault>> {
-    let mut reader = Reader { today, wrong: Vec::new() };
-    let policy = match yaml::load(text) {
-        Ok(root) => reader.policy(file, &root),
+pub fn parse(file: &str, text: &str, today: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
+    let mut reader = Reader { file, today, wrong: Vec::new() };
+    let policy = match yaml::load_without_anchors(text) {
+        Ok(root) => reader.policy_file(&root, text),
         Err(error) => {
             reader.wrong.push(error);
-            Policy::default()
+            PolicyFile::default()
         }
     };
     if reader.wrong.is_empty() {
@@ -36,18 +112,14 @@ pub fn parse(file: &str, text: &str, today: &str) -> Result<Policy, Vec<PolicyFa
     Err(reader.wrong.into_iter().map(fault).collect())
 }
 
-struct Reader<'a> {
-    today: &'a str,
-    wrong: Vec<YamlError>,
-}
-
 impl Reader<'_> {
-    fn policy(&mut self, file: &str, root: &Node) -> Policy {
-        self.keys(root, &KEYS, &LATER);
+    fn policy_file(&mut self, root: &Node, text: &str) -> PolicyFile {
+        let keys: Vec<&str> = KEYS.into_iter().chain(["check"]).collect();
+        self.keys(root, &keys);
         match root.get("api").and_then(Node::as_str) {
             Some(API) => {}
             Some(other) => {
-                self.fault(root, format!("api `{other}` is not known; this version reads `{API}`"), None)
+                self.fault(root, format!("api `{other}` is not known; this version reads `{API}`"), None);
             }
             None => self.fault(root, format!("`api: {API}` is missing"), None),
         }
@@ -56,13 +128,17 @@ impl Reader<'_> {
         {
             self.fault(node, "`on_no_match` can only be `deny`".to_owned(), None);
         }
-        Policy {
+        PolicyFile {
             name: root.get("name").map(|n| self.text(n)).unwrap_or_default(),
-            file: Some(file.to_owned()),
+            file: self.file.to_owned(),
+            digest: crate::audit::sha256(text.as_bytes()),
             mode: root.get("mode").map(|n| self.mode(n)).unwrap_or_default(),
+            trust: root.get("trust").and_then(|n| self.trust(n)),
             classic: root.get("classic").map(|n| self.classic(n)).unwrap_or_default(),
-            ceiling: root.get("ceiling").map(|n| self.rules(n)),
+            never: root.get("never").map(|n| self.never(n)).unwrap_or_default(),
+            ceiling: root.get("ceiling").map(|n| self.ceiling(n)),
             grants: root.get("grants").map(|n| self.grants(n)).unwrap_or_default(),
+            settings: self.settings(root),
         }
     }
 
@@ -76,181 +152,22 @@ impl Reader<'_> {
             }
         }
     }
-
-    fn classic(&mut self, node: &Node) -> Classic {
-        self.keys(node, &["default", "allow"], &[]);
-        let default = node.get("default").and_then(|n| {
-            let level = self.level(n)?;
-            if level == Level::Host {
-                let hint = "list the elements under `classic.allow`, each with reason, owner and expires";
-                self.fault(n, "`host` cannot be the default".to_owned(), Some(hint.to_owned()));
-            }
-            Some(level)
-        });
-        let rules = node.get("allow").map(|n| self.items(n)).unwrap_or_default();
-        Classic { default, allow: rules.iter().filter_map(|n| self.classic_rule(n)).collect() }
-    }
-
-    fn classic_rule(&mut self, node: &Node) -> Option<ClassicRule> {
-        self.keys(node, &["element", "level", "reason", "owner", "expires"], &["net", "env"]);
-        let mut text = |key: &str| node.get(key).map(|n| self.text(n)).unwrap_or_default();
-        let (element, reason, owner, expires) =
-            (text("element"), text("reason"), text("owner"), text("expires"));
-        let level = match node.get("level") {
-            Some(found) => self.level(found)?,
-            None => {
-                self.fault(node, "`level` is missing".to_owned(), None);
-                return None;
-            }
-        };
-        if element.is_empty() {
-            self.fault(node, "`element` is missing".to_owned(), None);
-        }
-        if level == Level::Host && [&reason, &owner, &expires].iter().any(|t| t.is_empty()) {
-            self.fault(node, "level `host` needs `reason`, `owner` and `expires`".to_owned(), None);
-        }
-        if !expires.is_empty() && !is_date(&expires) {
-            self.fault(node, format!("`expires: {expires}` is not a date like 2030-12-31"), None);
-        } else if !expires.is_empty() && expires.as_str() < self.today {
-            let hint = format!("remove the exception for `{element}` or agree on a new date");
-            self.fault(node, format!("the exception for `{element}` expired on {expires}"), Some(hint));
-        }
-        Some(ClassicRule { element, level, reason, owner, expires, line: node.spot.line })
-    }
-
-    fn level(&mut self, node: &Node) -> Option<Level> {
-        match self.text(node).parse() {
-            Ok(level) => Some(level),
-            Err(wrong) => {
-                self.fault(node, wrong, None);
-                None
-            }
-        }
-    }
-
-    fn grants(&mut self, node: &Node) -> Vec<ElementGrant> {
-        let mut grants = Vec::new();
-        for item in self.items(node) {
-            self.keys(&item, &["element", "allow"], &[]);
-            let element = match item.get("element") {
-                Some(found) => self.element_id(found),
-                None => {
-                    self.fault(&item, "`element` is missing".to_owned(), None);
-                    String::new()
-                }
-            };
-            grants.push(ElementGrant {
-                element,
-                allow: item.get("allow").map(|n| self.rules(n)).unwrap_or_default(),
-            });
-        }
-        grants
-    }
-
-    fn element_id(&mut self, node: &Node) -> String {
-        if let Some(name) = node.as_text() {
-            return name.to_owned();
-        }
-        self.keys(node, &["id"], &["digest", "publisher", "tree"]);
-        match node.get("id") {
-            Some(id) => self.text(id),
-            None => {
-                self.fault(node, "`id` is missing".to_owned(), None);
-                String::new()
-            }
-        }
-    }
-
-    /// `{<capability>: [values]}`.
-    fn rules(&mut self, node: &Node) -> Vec<Rule> {
-        let Some(entries) = node.as_mapping() else {
-            self.fault(node, format!("capabilities are expected here, not {}", node.kind()), None);
-            return Vec::new();
-        };
-        entries.iter().flat_map(|entry| self.rules_of(entry)).collect()
-    }
-
-    fn rules_of(&mut self, entry: &Entry) -> Vec<Rule> {
-        let capability: Capability = match entry.key.parse() {
-            Ok(capability) => capability,
-            Err(wrong) => {
-                self.wrong.push(entry.spot.error(wrong));
-                return Vec::new();
-            }
-        };
-        let mut rules = Vec::new();
-        for item in self.items(&entry.value) {
-            for value in self.values(capability, &item) {
-                match Need::new(capability, &value) {
-                    Ok(need) => rules.push(Rule { need, line: item.spot.line }),
-                    Err(wrong) => self.fault(&item, wrong, None),
-                }
-            }
-        }
-        rules
-    }
-
-    /// A scalar is a value; for `service.set` also `{enable: [units]}`.
-    fn values(&mut self, capability: Capability, item: &Node) -> Vec<String> {
-        if capability != Capability::ServiceSet || item.as_mapping().is_none() {
-            return vec![self.text(item)];
-        }
-        self.keys(item, &ServiceAction::ALL.map(ServiceAction::name), &[]);
-        let mut values = Vec::new();
-        for entry in item.as_mapping().unwrap_or_default() {
-            for unit in self.items(&entry.value) {
-                values.push(format!("{} {}", entry.key, self.text(&unit)));
-            }
-        }
-        values
-    }
-
-    fn items(&mut self, node: &Node) -> Vec<Node> {
-        match node.as_sequence() {
-            Some(items) => items.to_vec(),
-            None => {
-                self.fault(node, format!("a list is expected here, not {}", node.kind()), None);
-                Vec::new()
-            }
-        }
-    }
-
-    fn text(&mut self, node: &Node) -> String {
-        match node.as_text() {
-            Some(text) => text.to_owned(),
-            None => {
-                self.fault(node, format!("a text is expected here, not {}", node.kind()), None);
-                String::new()
-            }
-        }
-    }
-
-    /// Reports unknown keys, and keys of the format that this version does not enforce.
-    fn keys(&mut self, node: &Node, known: &[&str], later: &[&str]) {
-        let all: Vec<&str> = known.iter().chain(later).copied().collect();
-        let mut wrong = node.expect_keys(&all);
-        for error in wrong.iter_mut().filter(|e| e.message == "unknown key `legacy`") {
-            error.hint = Some("this version calls it `classic`".to_owned());
-        }
-        self.wrong.append(&mut wrong);
-        for entry in node.as_mapping().unwrap_or_default().iter().filter(|e| later.contains(&e.key.as_str()))
-        {
-            self.wrong.push(
-                entry.spot.error(format!("`{}` is not supported yet by this version of dibw", entry.key)),
-            );
-        }
-    }
-
-    fn fault(&mut self, node: &Node, message: String, hint: Option<String>) {
-        let mut error = node.error(message);
-        error.hint = hint;
-        self.wrong.push(error);
-    }
 }
 
-fn is_date(text: &str) -> bool {
-    let shape = |(i, c): (usize, char)| if i == 4 || i == 7 { c == '-' } else { c.is_ascii_digit() };
-    text.len() == 10 && text.chars().enumerate().all(shape)
+impl PolicyFile {
+    /// What only a site's file may have, when this is a file that narrows.
+    pub(crate) fn site_only(&self) -> Vec<PolicyFault> {
+        let names = self.settings.names();
+        let fault = |(section, name, line): (&str, &str, usize)| PolicyFault {
+            file: self.file.clone(),
+            line,
+            message: format!(
+                "{section}.{name}: a file of --policy narrows the site's policy, and defines nothing"
+            ),
+            hint: Some("let the site define it in /etc/dibw/policy.d".to_owned()),
+        };
+        names.into_iter().map(fault).collect()
+    }
 }
 
 #[cfg(test)]

@@ -97,7 +97,22 @@ pub struct Entry {
 /// # Errors
 /// Syntax errors, more than one document, a duplicate or non-scalar key, an unknown tag, and the bounds above.
 pub fn load(text: &str) -> Result<Node, YamlError> {
-    build::document(text)
+    build::document(text, Anchors::Expanded)
+}
+
+/// Like [`load`], for documents whose lines must each say what they mean: anchors, aliases and merge keys are refused.
+///
+/// # Errors
+/// As [`load`], and those.
+pub fn load_without_anchors(text: &str) -> Result<Node, YamlError> {
+    build::document(text, Anchors::Refused)
+}
+
+/// What is done with anchors, aliases and merge keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchors {
+    Expanded,
+    Refused,
 }
 
 impl Node {

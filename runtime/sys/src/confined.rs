@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
 use crate::sandbox::Input;
 
 /// A command for the host's own root, in private mount, pid, ipc and uts namespaces.
@@ -29,6 +30,8 @@ pub struct ConfinedCommand {
     pub view: View,
     /// The network it has.
     pub network: Network,
+    /// What it and all it starts may use; [`Limits::disk`] is not enforced here.
+    pub limits: Limits,
 }
 
 /// What a command on the host's own root may write to, and what is mounted for it.

@@ -1,16 +1,17 @@
 //! Owns what this program does when it was started by itself to make a sandbox: namespaces, mounts, identity, command.
 //! Must not read anything but its job, and never returns to the CLI. Called first of all in `main`.
 //!
-//! Two processes do it. The *keeper* (the one that was started) makes the namespaces and mounts, then waits for the end of
-//! the *init*, or for the engine to hang up, and tidies. The init is pid 1 of the sandbox: it gives up its rights, starts
-//! the command, reaps, and reports. When it ends, the kernel kills all that the command left behind.
+//! Two processes do it. The *keeper* (the one that was started) makes the namespaces and mounts, then answers denied system calls and
+//! waits for the end of the *init*, or for the engine to hang up, and tidies. The init is pid 1 of the sandbox: it gives up its
+//! rights, starts the command, reaps, and reports. When it ends, the kernel kills all that the command left behind.
 #![expect(unsafe_code, reason = "fork, close_range")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -32,7 +33,11 @@ use crate::init::{block_signals, wait_as_init};
 use crate::process::Status;
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report};
 use crate::supervise::{is_closed, unshare};
-use crate::{inside_root, kept_mounts, launch, loopback, outside_root, privileges, userns};
+use crate::syscalls::Cage;
+use crate::watch::Watch;
+use crate::{
+    handover, inside_root, kept_mounts, launch, loopback, netns, outside_root, privileges, seccomp, userns,
+};
 
 /// Serves a job of [`crate::runner::Runner`] when this process was started for one; otherwise does nothing.
 ///
@@ -71,33 +76,41 @@ fn serve() -> Result<()> {
 /// A command in the target.
 fn inside(job: &InsideJob, channel: &mut Channel) -> Result<()> {
     let userns = File::open(&job.userns).context("open the build's user namespace")?;
-    let stdin = open_input(&job.launch)?;
+    let files = Files::open(&job.launch)?;
     if !job.launch.interactive {
-        own_outputs(stdin.as_ref(), job.id_base)?;
+        own_outputs(files.stdin.as_ref(), job.id_base)?;
     }
     privileges::become_mapped_root(job.id_base)?;
-    private_world(UnshareFlags::NEWCGROUP, job.extras.network)?;
+    private_world(UnshareFlags::NEWCGROUP, job.extras.network, job.extras.netns.as_deref())?;
     rustix::system::sethostname(b"localhost").context("sethostname")?;
     let placeholders = inside_root::build(job, userns.as_fd())?;
-    keep(channel, &job.launch, stdin, || {
+    // A network that was made for it is for it to use.
+    let network = if job.extras.netns.is_some() { Network::Host } else { job.extras.network };
+    let cage = Some(Cage::Target(network));
+    keep(channel, &job.launch, files, cage, || {
         inside_root::mount_proc()?;
-        privileges::become_target_root(userns.as_fd())
+        let outside = job.extras.host.is_some();
+        privileges::become_target_root(userns.as_fd(), outside)
     })?;
     inside_root::clean_up(&placeholders)
 }
 
 /// A command on the host's own root.
 fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
-    let stdin = open_input(&job.launch)?;
+    let files = Files::open(&job.launch)?;
     let engine_mounts = File::open(&job.engine_mounts).context("open the engine's mount namespace")?;
-    private_world(UnshareFlags::empty(), job.network)?;
+    private_world(UnshareFlags::empty(), job.network, None)?;
     outside_root::build(job)?;
     let target = job.view.target.clone().unwrap_or_default();
     let mounted_before = match &target.keep {
         Some(_) => kept_mounts::present(&target.root)?,
         None => BTreeSet::new(),
     };
-    keep(channel, &job.launch, stdin, || {
+    let cage = match job.level {
+        Level::Confined => Some(Cage::Host),
+        Level::Host => None,
+    };
+    keep(channel, &job.launch, files, cage, || {
         outside_root::mount_proc(job.level)?;
         if target.furnished {
             outside_root::furnish(&target.root)?;
@@ -116,50 +129,68 @@ fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
 }
 
 /// Namespaces of our own; the pid namespace begins with the next fork.
-fn private_world(more: UnshareFlags, network: Network) -> Result<()> {
+fn private_world(more: UnshareFlags, network: Network, netns: Option<&Path>) -> Result<()> {
     let mut flags =
         more | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWPID;
-    if network == Network::None {
-        flags |= UnshareFlags::NEWNET;
+    match (network, netns) {
+        (Network::None, None) => flags |= UnshareFlags::NEWNET,
+        (Network::None, Some(path)) => netns::join(path)?,
+        (Network::Host, _) => {}
     }
     unshare(flags).context("make namespaces")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("make mounts private")?;
-    if network == Network::None { loopback::bring_up() } else { Ok(()) }
+    if flags.contains(UnshareFlags::NEWNET) { loopback::bring_up() } else { Ok(()) }
 }
 
-/// Forks the init, which calls `cage` and runs the command, and waits until the whole sandbox is gone.
+/// Forks the init, which calls `give_up`, filters its system calls if it is caged, and runs the command; waits until the whole
+/// sandbox is gone.
 fn keep(
     channel: &mut Channel,
     command: &Launch,
-    stdin: Option<File>,
-    cage: impl FnOnce() -> Result<()>,
+    files: Files,
+    cage: Option<Cage>,
+    give_up: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     // Only now: a change of identity would clear it again.
     set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the engine")?;
     let (life, life_held) = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
+    let (keepers, inits) = UnixStream::pair().context("socket pair")?;
     // SAFETY: this process has one thread.
     let ForkResult::Parent { child } = unsafe { fork() }.context("fork the init of the sandbox")? else {
-        drop(life_held);
-        let report =
-            be_init(&life, command, stdin, cage).unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
+        drop((life_held, keepers));
+        let enter = || {
+            join(&files.groups)?;
+            give_up()?;
+            let held = privileges::held()?;
+            let listener = cage.map(|cage| seccomp::install(&cage.denials(held))).transpose()?.flatten();
+            // The keeper must be the only one who has it: when the keeper is gone, nothing may wait for an answer.
+            handover::give(&inits, listener.as_ref())
+        };
+        let report = be_init(&life, command, files.stdin, enter)
+            .unwrap_or_else(|error| Report::Failed(format!("{error:#}")));
         let code = i32::from(channel.send(&report).is_err());
         std::process::exit(code)
     };
     let child = Pid::from_raw(child.as_raw()).context("a pid from fork")?;
     let pidfd = pidfd_open(child, PidfdFlags::empty()).context("pidfd_open")?;
-    wait_or_kill(&pidfd, channel)?;
+    drop(inits);
+    let listener = handover::take(&keepers)?;
+    let mut watch = cage.zip(listener).map(|(cage, listener)| Watch::new(listener, cage));
+    wait_or_kill(&pidfd, channel, &mut watch)?;
     // The kernel has killed and reaped every process of the namespace before its init can be waited for.
     waitpid(Some(child), WaitOptions::empty()).context("wait for the init of the sandbox")?;
     drop(life_held);
-    Ok(())
+    let attempts = watch.map(Watch::finish).unwrap_or_default();
+    serde_json::to_writer(files.account, &attempts).context("write the account of denied calls")
 }
 
-/// Waits for the init; kills it once the engine hangs up or is gone.
-fn wait_or_kill(init: &OwnedFd, channel: &Channel) -> Result<()> {
+/// Answers denied calls and waits for the init; kills it once the engine hangs up or is gone.
+fn wait_or_kill(init: &OwnedFd, channel: &Channel, watch: &mut Option<Watch>) -> Result<()> {
     let mut hung_up = false;
     loop {
         let mut polled = vec![PollFd::new(init, PollFlags::IN)];
+        polled.extend(watch.iter().map(|watch| PollFd::from_borrowed_fd(watch.descriptor(), PollFlags::IN)));
         if !hung_up {
             polled.push(PollFd::from_borrowed_fd(channel.descriptor(), PollFlags::IN | PollFlags::RDHUP));
         }
@@ -167,11 +198,17 @@ fn wait_or_kill(init: &OwnedFd, channel: &Channel) -> Result<()> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
-        if !polled[0].revents().is_empty() {
+        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        if !ready[0].is_empty() {
             return Ok(());
         }
+        if let Some(watch) = watch
+            && ready[1].contains(PollFlags::IN)
+        {
+            watch.answer()?;
+        }
         // After the job nothing more is ever sent: whatever arrives is the end.
-        if polled.get(1).is_some_and(|channel| !channel.revents().is_empty()) {
+        if !hung_up && ready.last().is_some_and(|ready| !ready.is_empty()) {
             hung_up = true;
             pidfd_send_signal(init, Signal::KILL).context("kill the sandbox")?;
         }
@@ -183,10 +220,10 @@ fn be_init(
     life: &OwnedFd,
     command: &Launch,
     stdin: Option<File>,
-    cage: impl FnOnce() -> Result<()>,
+    enter: impl FnOnce() -> Result<()>,
 ) -> Result<Report> {
     block_signals()?;
-    cage()?;
+    enter()?;
     set_parent_process_death_signal(Some(Signal::KILL)).context("ask to die with the keeper")?;
     if is_closed(life)? {
         bail!("the keeper is gone");
@@ -212,8 +249,32 @@ fn be_init(
     })
 }
 
-fn open_input(launch: &Launch) -> Result<Option<File>> {
-    launch.stdin.as_ref().map(|path| File::open(path).context("open the command's input")).transpose()
+/// What the keeper needs of the engine's files, opened while it still can.
+struct Files {
+    stdin: Option<File>,
+    account: File,
+    groups: Vec<File>,
+}
+
+impl Files {
+    fn open(launch: &Launch) -> Result<Self> {
+        let stdin = launch.stdin.as_ref().map(|path| File::open(path).context("open the command's input"));
+        let account = File::options().write(true).open(&launch.account);
+        let groups = launch.groups.iter().map(|door| {
+            let file = File::options().write(true).open(door);
+            file.with_context(|| format!("open {}", door.display()))
+        });
+        Ok(Self {
+            stdin: stdin.transpose()?,
+            account: account.context("open the account of denied calls")?,
+            groups: groups.collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Puts this process, and so all that it starts, into its control groups.
+fn join(groups: &[File]) -> Result<()> {
+    groups.iter().try_for_each(|mut door| door.write_all(b"0").context("join a control group"))
 }
 
 /// Gives the pipes to root of the target, so that `echo > /dev/stderr` works there, which opens them anew.

@@ -15,6 +15,7 @@ use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::detached_mount::{Attributes, Depth, DetachedMount};
+use crate::host_root;
 use crate::in_root::{self, Links};
 use crate::minimal_dev::mount_dev;
 use crate::sandbox::{Bind, BindAccess, BindOwners, Sysfs};
@@ -34,7 +35,11 @@ pub(crate) struct Placeholder {
 
 /// Mounts everything but `/proc` (which must be made in the new pid namespace) and makes the target the root.
 pub(crate) fn build(job: &InsideJob, userns: BorrowedFd<'_>) -> Result<Vec<Placeholder>> {
-    let root = mount_target(&job.root, userns)?;
+    let (place, root) = mount_target(&job.root, userns)?;
+    if let Some(view) = &job.extras.host {
+        host_root::build(view, place, userns, job.id_base)?;
+        return Ok(Vec::new());
+    }
     let root = root.as_fd();
     let mut made = Vec::new();
     mount_dev(directory(root, "/dev")?.as_fd(), job.id_base, &job.extras.devices)?;
@@ -115,8 +120,8 @@ impl Placeholder {
     }
 }
 
-/// The target, mounted so that root of the user namespace owns what root owns on disk. Returns its root.
-fn mount_target(root: &RootSpec, userns: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// The target, mounted so that root of the user namespace owns what root owns on disk. Returns where, and its root.
+fn mount_target<'a>(root: &'a RootSpec, userns: BorrowedFd<'_>) -> Result<(&'a Path, OwnedFd)> {
     let mapped = Attributes {
         set: CAGED | libc::MOUNT_ATTR_NOATIME,
         clear: libc::MOUNT_ATTR__ATIME,
@@ -149,7 +154,7 @@ fn mount_target(root: &RootSpec, userns: BorrowedFd<'_>) -> Result<OwnedFd> {
     if fstatvfs(&root).context("statvfs of the target")?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         bail!("the target on {} is mounted read-only", place.display());
     }
-    Ok(root)
+    Ok((place, root))
 }
 
 fn cannot_idmap(path: &Path) -> String {

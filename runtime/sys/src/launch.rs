@@ -39,9 +39,14 @@ fn prepare(launch: &Launch, stdin: Option<File>) -> Result<(Strings, Strings)> {
     SigSet::empty().thread_set_mask().context("unblock signals")?;
     restore_default_action(Signal::SIGPIPE).context("restore SIGPIPE")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbid core files")?;
+    // Not 0: to a `core_pattern` that is a program of the host the limit means nothing, but for this one value (core(5)).
+    setrlimit(Resource::RLIMIT_CORE, 1, 1).context("forbid core dumps")?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES), hard).context("limit of open files")?;
+    if let Some(count) = launch.processes {
+        // Counted per user of this user namespace (since Linux 5.14).
+        setrlimit(Resource::RLIMIT_NPROC, count, count).context("limit of processes")?;
+    }
     if let Some(file) = stdin {
         nix::unistd::dup2_stdin(&file).context("standard input")?;
     }

@@ -46,33 +46,37 @@ impl Lines {
         self.pipes.iter().filter_map(|pipe| pipe.end.as_ref())
     }
 
-    /// Reads what is there and delivers the whole lines, or all of it as it is.
-    pub fn drain(&mut self, take: &mut Take<'_>) -> Result<()> {
+    /// Reads what is there and delivers the whole lines, or all of it as it is. Returns how many bytes that were.
+    pub fn drain(&mut self, take: &mut Take<'_>) -> Result<u64> {
         let mut buffer = [0; 16 * 1024];
+        let mut bytes = 0;
         for pipe in &mut self.pipes {
             // Bounded rounds, so that a command that never stops writing can't keep the watcher from its clock.
             for _ in 0..64 {
                 let Some(end) = &pipe.end else { break };
                 match read(end, &mut buffer) {
                     Ok(0) => pipe.end = None,
-                    Ok(count) => match take {
-                        Take::Lines(on_line) => pipe.take(&buffer[..count], &mut self.tail, on_line),
-                        Take::Bytes(on_bytes) => on_bytes(pipe.stream, &buffer[..count]),
-                    },
+                    Ok(count) => {
+                        bytes += count as u64;
+                        match take {
+                            Take::Lines(on_line) => pipe.take(&buffer[..count], &mut self.tail, on_line),
+                            Take::Bytes(on_bytes) => on_bytes(pipe.stream, &buffer[..count]),
+                            Take::Nothing => {}
+                        }
+                    }
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(error).context("read the output of a command"),
                 }
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Delivers last lines that had no line end, and gives the tail.
     pub fn finish(mut self, take: &mut Take<'_>) -> Vec<String> {
-        let Take::Lines(on_line) = take else { return Vec::new() };
-        for pipe in &mut self.pipes {
-            if !pipe.partial.is_empty() {
+        if let Take::Lines(on_line) = take {
+            for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.partial.is_empty()) {
                 let line = std::mem::take(&mut pipe.partial);
                 deliver(pipe.stream, &line, &mut self.tail, on_line);
             }

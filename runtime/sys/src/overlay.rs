@@ -61,6 +61,7 @@ pub struct LayerView<'a> {
     layers_dir: PathBuf,
     mount_point: PathBuf,
     options: String,
+    upper: PathBuf,
     exclusive: PhantomData<&'a mut TargetTree>,
 }
 
@@ -176,10 +177,13 @@ impl TargetTree {
     pub fn sandbox_root(&mut self) -> Result<LayerView<'_>> {
         self.unmount()?;
         let options = self.prepare_mount()?;
+        let top = self.layers.last().context("a target without a layer")?;
+        let upper = top.upper.clone();
         Ok(LayerView {
             layers_dir: self.layers_dir.clone(),
             mount_point: self.mount_point.clone(),
             options,
+            upper,
             exclusive: PhantomData,
         })
     }
@@ -234,6 +238,11 @@ impl Drop for TargetTree {
 }
 
 impl LayerView<'_> {
+    /// Where what is written lands.
+    pub(crate) fn upper(&self) -> &Path {
+        &self.upper
+    }
+
     pub(crate) fn spec(&self) -> RootSpec {
         RootSpec::Overlay {
             layers_dir: self.layers_dir.clone(),

@@ -1,8 +1,5 @@
 //! Owns who a process of a sandbox is and what it may do: identities, capabilities, no-new-privs.
-//! Must not touch mounts. Called by `entry` in the started process, which has one thread.
-//!
-//! The system call filter of SANDBOX.md 3.3 (V10) will go at the end of `become_target_root` and
-//! `drop_host_capabilities`.
+//! Must not touch mounts. Called by `entry` in the started process, which has one thread; the system call filter (`seccomp`) follows.
 #![expect(unsafe_code, reason = "prctl and keyctl calls without a safe wrapper")]
 
 use std::os::fd::BorrowedFd;
@@ -62,13 +59,15 @@ pub(crate) fn become_mapped_root(base: u32) -> Result<()> {
     set_thread_res_uid(uid, uid, uid).context("change user")
 }
 
-/// Enters the user namespace as its root, for good, with the eight capabilities.
-pub(crate) fn become_target_root(userns: BorrowedFd<'_>) -> Result<()> {
+/// Enters the user namespace as its root, for good, with the eight capabilities. `outside` the target also with that to change the root
+/// directory, which leads nowhere but to what the command sees anyway: bootstrap tools do it.
+pub(crate) fn become_target_root(userns: BorrowedFd<'_>, outside: bool) -> Result<()> {
     forget_session_keyring();
     move_into_link_name_space(userns, Some(LinkNameSpaceType::User)).context("enter the user namespace")?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).context("become group 0 of the target")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).context("become root of the target")?;
-    limit_capabilities(TARGET_ROOT)?;
+    let chroot = if outside { CapabilitySet::SYS_CHROOT } else { CapabilitySet::empty() };
+    limit_capabilities(TARGET_ROOT | chroot)?;
     set_no_new_privs(true).context("no-new-privs")?;
     // Its memory and descriptors are ours until exec; a process of the target must not look into them.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("become undumpable")
@@ -83,6 +82,11 @@ pub(crate) fn drop_host_capabilities(network: Network) -> Result<()> {
     }
     limit_capabilities(dropped.complement())?;
     set_no_new_privs(true).context("no-new-privs")
+}
+
+/// What this process can do now.
+pub(crate) fn held() -> Result<CapabilitySet> {
+    Ok(rustix::thread::capabilities(None).context("read capabilities")?.effective)
 }
 
 /// Limits all sets to at most `kept`; nothing is inheritable or ambient.

@@ -188,10 +188,22 @@ pub fn free_space(path: &Path) -> Result<u64> {
 /// # Errors
 /// When /proc is not mounted.
 pub fn free_memory() -> Result<u64> {
+    memory("MemAvailable:")
+}
+
+/// Bytes of memory that the machine has.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn total_memory() -> Result<u64> {
+    memory("MemTotal:")
+}
+
+fn memory(name: &str) -> Result<u64> {
     let table = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
-    let line =
-        table.lines().find_map(|line| line.strip_prefix("MemAvailable:")).context("no MemAvailable")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("/proc/meminfo: MemAvailable")?;
+    let line = table.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.with_context(|| format!("/proc/meminfo has no {name}"))?.trim().trim_end_matches(" kB");
+    let kib: u64 = kib.parse().with_context(|| format!("/proc/meminfo: {name}"))?;
     Ok(kib * 1024)
 }
 

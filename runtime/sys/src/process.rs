@@ -17,9 +17,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::limits::Exceeded;
 use crate::lines::Lines;
 use crate::signals;
 use crate::tool::TOOL_PATH;
+use crate::watch::Attempt;
 
 /// How long a command that was told to stop may take before its first process is killed outright.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,16 +46,20 @@ pub enum Status {
     TimedOut,
     /// It was killed because dibw was asked to stop (see [`signals`]).
     Interrupted,
+    /// It was killed because it wanted more than it may have.
+    Exceeded(Exceeded),
 }
 
 impl Status {
-    /// The number a shell would show: the exit status, 128 + signal, 124 for a time limit, 130 for an interruption.
+    /// The number a shell would show: the exit status, 128 + signal, 124 for a time limit, 130 for an interruption, 137 for another
+    /// limit.
     pub fn code(self) -> i32 {
         match self {
             Status::Exited(code) => code,
             Status::Signalled(signal) => 128 + signal,
             Status::TimedOut => 124,
             Status::Interrupted => 130,
+            Status::Exceeded(_) => 137,
         }
     }
 }
@@ -65,6 +71,7 @@ impl fmt::Display for Status {
             Status::Signalled(signal) => write!(f, "killed by signal {signal}"),
             Status::TimedOut => write!(f, "killed: time limit reached"),
             Status::Interrupted => write!(f, "killed: interrupted"),
+            Status::Exceeded(exceeded) => write!(f, "killed: {exceeded}"),
         }
     }
 }
@@ -80,6 +87,8 @@ pub struct Finished {
     pub duration: Duration,
     /// What it left mounted where that is kept ([`crate::confined::Keep`]): where, and where it is now.
     pub kept: Vec<(PathBuf, PathBuf)>,
+    /// The system calls that its cage denied.
+    pub attempts: Vec<Attempt>,
 }
 
 impl Finished {
@@ -101,6 +110,8 @@ pub(crate) enum Take<'a> {
     Lines(OnLine<'a>),
     /// As written; there is no tail.
     Bytes(OnBytes<'a>),
+    /// Nobody.
+    Nothing,
 }
 
 /// Why a command could not be started; found in the error chain with `downcast_ref`.
@@ -198,12 +209,14 @@ impl ToolCommand {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error).context("kill process group"),
         };
-        let (finished, status) = watch(child, self.timeout, Take::Lines(on_line), &mut stop)?;
+        let bounds = Bounds { timeout: self.timeout, output: None, guard: None };
+        let (finished, status) = watch(child, bounds, Take::Lines(on_line), &mut stop)?;
         Ok(Finished {
             status: finished.status.unwrap_or(status),
             tail: finished.tail,
             duration: finished.duration,
             kept: Vec::new(),
+            attempts: Vec::new(),
         })
     }
 }
@@ -215,11 +228,37 @@ pub(crate) struct Watched {
     pub duration: Duration,
 }
 
+/// Says, whenever it is asked, whether a command has exceeded a limit that is measured elsewhere.
+pub(crate) type Guard<'a> = &'a mut dyn FnMut() -> Result<Option<Exceeded>>;
+
+/// How often a [`Guard`] is asked.
+const GUARD_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a watched command may not exceed.
+pub(crate) struct Bounds<'a> {
+    /// Time from start to end.
+    pub timeout: Option<Duration>,
+    /// Bytes of output.
+    pub output: Option<u64>,
+    /// Anything else.
+    pub guard: Option<Guard<'a>>,
+}
+
+impl Bounds<'_> {
+    /// The limit that was reached, if one was.
+    fn exceeded(&mut self, written: u64) -> Result<Option<Exceeded>> {
+        if let Some(limit) = self.output.filter(|limit| written > *limit) {
+            return Ok(Some(Exceeded::Output(limit)));
+        }
+        self.guard.as_mut().map_or(Ok(None), |guard| guard())
+    }
+}
+
 /// Waits for `child` (stdout and stderr piped) to end, delivering its output, and returns its own status too.
-/// `stop` is called once, when the time is up or dibw is interrupted.
+/// `stop` is called once, when a limit is reached or dibw is interrupted.
 pub(crate) fn watch(
     mut child: Child,
-    timeout: Option<Duration>,
+    mut bounds: Bounds<'_>,
     mut take: Take<'_>,
     stop: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(Watched, Status)> {
@@ -227,22 +266,30 @@ pub(crate) fn watch(
     let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).context("pidfd_open")?;
     let outputs = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
     let mut lines = Lines::new(outputs)?;
-    let mut deadline = timeout.map(|limit| started + limit);
-    let mut why = None;
+    let mut deadline = bounds.timeout.map(|limit| started + limit);
+    let (mut why, mut written) = (None, 0);
     loop {
-        let ready = wait_ready(&pidfd, &lines, why.is_none(), deadline)?;
-        lines.drain(&mut take)?;
+        let pause = bounds.guard.is_some().then(|| Instant::now() + GUARD_PAUSE);
+        let wake = [deadline, pause].into_iter().flatten().min();
+        let ready = wait_ready(&pidfd, &lines, why.is_none(), wake)?;
+        written += lines.drain(&mut take)?;
         if ready.ended {
             break;
         }
-        let reason = if ready.interrupted {
-            Some(Status::Interrupted)
-        } else {
-            ready.late.then_some(Status::TimedOut)
+        let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let reason = match (ready.interrupted, late, why) {
+            (true, _, _) => Some(Status::Interrupted),
+            (false, true, _) => Some(Status::TimedOut),
+            (false, false, None) => bounds.exceeded(written)?.map(Status::Exceeded),
+            (false, false, Some(_)) => None,
         };
         let Some(reason) = reason else { continue };
         if why.is_none() {
             why = Some(reason);
+            if matches!(reason, Status::Exceeded(_)) {
+                // It may be what it says that is too much.
+                take = Take::Nothing;
+            }
             deadline = Some(Instant::now() + STOP_PATIENCE);
             stop()?;
         } else {
@@ -252,7 +299,10 @@ pub(crate) fn watch(
         }
     }
     // What the pipes still hold. A process that outlived the command may keep them open for ever, so no waiting.
-    lines.drain(&mut take)?;
+    written += lines.drain(&mut take)?;
+    if why.is_none() {
+        why = bounds.exceeded(written)?.map(Status::Exceeded);
+    }
     let tail = lines.finish(&mut take);
     let exit = child.wait().context("wait")?;
     Ok((Watched { status: why, tail, duration: started.elapsed() }, status_of(exit)))
@@ -261,10 +311,9 @@ pub(crate) fn watch(
 struct Ready {
     ended: bool,
     interrupted: bool,
-    late: bool,
 }
 
-/// Sleeps until the command ended, wrote, ran late, or (when `interruptible`) dibw was interrupted.
+/// Sleeps until the command ended, wrote, it is time, or (when `interruptible`) dibw was interrupted.
 fn wait_ready(
     pidfd: &OwnedFd,
     lines: &Lines,
@@ -285,7 +334,6 @@ fn wait_ready(
     Ok(Ready {
         ended: !polled[0].revents().is_empty(),
         interrupted: wake.is_some() && !polled[1].revents().is_empty(),
-        late: deadline.is_some_and(|deadline| Instant::now() >= deadline),
     })
 }
 

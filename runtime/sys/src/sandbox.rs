@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::confined::Network;
+use crate::limits::Limits;
 use crate::overlay::LayerView;
 
 /// What is fed to a command.
@@ -38,6 +39,8 @@ pub struct SandboxCommand {
     pub timeout: Option<Duration>,
     /// What it gets beyond the bare sandbox.
     pub extras: Extras,
+    /// What it and all it starts may use.
+    pub limits: Limits,
 }
 
 /// What a sandboxed command gets by name; nothing by default.
@@ -51,6 +54,21 @@ pub struct Extras {
     pub devices: Vec<DeviceNode>,
     /// Host directories or files to be seen in the target.
     pub binds: Vec<Bind>,
+    /// It runs outside the target: it sees the machine, and the target where that is mounted.
+    pub host: Option<HostView>,
+    /// A network namespace to be in, in place of an empty one; see [`crate::netns::NetworkNamespace::path`].
+    pub netns: Option<PathBuf>,
+}
+
+/// What a `strict` command outside the target sees of the machine, beyond what everybody may read there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// Directories that are empty for it, beside `/tmp`, `/run`, `/home`, `/root` and `/sys`.
+    pub hidden: Vec<PathBuf>,
+    /// What it sees, root's files as root's: what is at the first path is seen at the second.
+    pub readable: Vec<(PathBuf, PathBuf)>,
+    /// What it may write to, likewise.
+    pub writable: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Whether a sandboxed command sees `/sys`.

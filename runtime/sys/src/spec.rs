@@ -44,6 +44,12 @@ pub(crate) struct Launch {
     pub stdin: Option<PathBuf>,
     /// Its outputs are those of dibw itself, not pipes of ours.
     pub interactive: bool,
+    /// The `cgroup.procs` files of the groups it belongs to.
+    pub groups: Vec<PathBuf>,
+    /// Most processes of its user, where no group counts them.
+    pub processes: Option<u64>,
+    /// A `/proc/PID/fd/N` of the engine, for a JSON list of the [`crate::watch::Attempt`]s.
+    pub account: PathBuf,
 }
 
 /// See [`Job::Inside`].

@@ -84,7 +84,7 @@ pub(crate) fn hold(channel: &mut Channel) -> Result<()> {
     }
     // The limits are the namespace's own and outlive this process. All namespaces of a sandbox are made before it enters
     // this one, so nothing in it ever needs another.
-    for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+    for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
         let path = format!("/proc/sys/user/max_{kind}_namespaces");
         fs::write(&path, "0\n").with_context(|| format!("write {path}"))?;
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use dibw_policy::{Decision, Effective, Grant, Need, Operation, Policy, Record, decide};
+use dibw_policy::{Decision, Effective, Grant, Identity, Need, Operation, Policy, Record, decide};
 use dibw_sdk::{Error, Result};
 
 /// The gate before every request.
@@ -97,5 +97,6 @@ impl Gate {
 /// With the grants of the command line for all of them, so that a need of risk 4 can be tested.
 fn rights(element: &str, needs: &[Need]) -> Effective {
     let grant = |need: &Need| Grant { element: element.to_owned(), need: need.clone() };
-    Effective::new(element, needs, &Policy::default(), &needs.iter().map(grant).collect::<Vec<_>>())
+    let grants: Vec<Grant> = needs.iter().map(grant).collect();
+    Effective::new(&Identity::named(element), needs, &Policy::default(), &grants)
 }

@@ -12,7 +12,7 @@ use dibw_host::{
     Account, Download, FileStat, Follow, GroupKind, HookCall, HookFailure, HookOutcome, Host, Judge, Lend,
     Lent, LentError, Limits, LogLevel, Output, Sudo, componentize,
 };
-use dibw_policy::{BootLoader, Effective, Grant, MountKind, Need, Policy, Record, ServiceAction};
+use dibw_policy::{BootLoader, Effective, Grant, Identity, MountKind, Need, Policy, Record, ServiceAction};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -125,7 +125,7 @@ pub fn call(needs: &[&str], limits: Limits, lent: Double) -> HookCall {
         config_json: "{}".to_owned(),
         facts: BTreeMap::new(),
         limits,
-        effective: Effective::new("guest", &needs, &Policy::default(), &by_hand),
+        effective: Effective::new(&Identity::named("guest"), &needs, &Policy::default(), &by_hand),
         lent: Box::new(lent),
     }
 }

@@ -46,6 +46,7 @@ fn build(dir: &Path, script: &str) -> Result<i32> {
         level: confined::Level::Confined,
         view: confined::View { writable: vec![dir.to_owned()], ..confined::View::default() },
         network: confined::Network::None,
+        limits: dibw_sys::limits::Limits::default(),
     };
     let finished = runner.outside(&command(script), &mut |_, line| println!("{line}"))?;
     if finished.status == Status::Interrupted {

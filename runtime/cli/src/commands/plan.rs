@@ -52,6 +52,7 @@ pub fn plans(image: &ImageArgs) -> Result<Vec<(Request, Plan)>, dibw_plan::Fault
         .into_iter()
         .filter_map(|request| {
             let plan = faults.take(dibw_plan::planner::plan(&request, &catalogue, &policy, &grants))?;
+            faults.take(super::lock::enforce(image.lock.as_deref(), &plan))?;
             Some((request, plan))
         })
         .collect();

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use dibw_compat::image_create::{self, Asked, Build, Name, VERSION};
 use dibw_engine::{Caller, Failure, Paths};
 use dibw_plan::{Fault, FaultKind, Faults, Plan};
-use dibw_policy::Policy;
 
 use super::as_root;
 use crate::arguments::{elements_path_variable, host_arch, read_named};
@@ -125,7 +124,8 @@ fn planned(build: &mut Build, log: &Log) -> Result<Plan, Faults> {
     build.environment.extend([elements_path_variable(&path)]);
     let named = dibw_plan::resolve::assemble(&build.request, &catalogue);
     log.say(&format!("Building elements: {}", named.join(" ")));
-    let plan = dibw_plan::planner::plan(&build.request, &catalogue, &Policy::default(), &[])?;
+    let policy = crate::policy_files::in_force(None)?;
+    let plan = dibw_plan::planner::plan(&build.request, &catalogue, &policy, &[])?;
     let names: Vec<&str> = plan.elements.iter().map(|element| element.name.as_str()).collect();
     log.say(&format!("Expanded element dependencies to: {}", names.join(" ")));
     Ok(plan)

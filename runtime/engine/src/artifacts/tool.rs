@@ -36,6 +36,7 @@ impl Build<'_> {
             Ending::Signalled(signal) => format!("killed by signal {signal}"),
             Ending::TimedOut => "time limit reached".to_owned(),
             Ending::Interrupted => "interrupted".to_owned(),
+            Ending::Exceeded(exceeded) => exceeded.to_string(),
         };
         let said: String = tail.iter().map(|line| format!("\n  {line}")).collect();
         bail!("{command}: {how}{said}")

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dibw_policy::{Effective, Grant, Policy};
+use dibw_policy::{Admission, Effective, Grant, Identity, Policy, admit};
 
 use crate::config;
 use crate::element::{Element, Typed};
@@ -58,7 +58,7 @@ pub(super) fn read(
             host_tools: element.host_tools.clone(),
         });
     }
-    faults.take(check_grants(grants, elements));
+    faults.take(check_grants(policy, grants, elements));
     members
 }
 
@@ -89,7 +89,12 @@ fn component(
     let settings = request.settings.get(&element.name).unwrap_or(&none);
     let merged = config::merge(&element.name, &typed.manifest.config_schema, settings, &request.variables);
     let config = faults.take(merged).unwrap_or_default();
-    let effective = Effective::new(&element.name, &typed.manifest.needs, policy, grants);
+    let identity = identity(element);
+    if let Admission::Refused { rule, hint } = admit(&identity, policy) {
+        let message = format!("{} may not take part: {rule}", element.name);
+        faults.push(Fault::new(FaultKind::Policy, message).hint(hint));
+    }
+    let effective = Effective::new(&identity, &typed.manifest.needs, policy, grants);
     for denial in effective.refused_needs() {
         let message = format!(
             "{} may not have {} {}: {}",
@@ -100,9 +105,22 @@ fn component(
     faults.or(Component { path: typed.component.clone(), digest: typed.digest.clone(), config, effective })
 }
 
-/// A grant for an element that does not take part is a typing error.
-fn check_grants(grants: &[Grant], elements: &[&Element]) -> Result<(), Faults> {
+/// An element as the rules of policies see it.
+pub(super) fn identity(element: &Element) -> Identity {
+    Identity {
+        id: element.name.clone(),
+        digest: element.typed.as_ref().map(|typed| typed.digest.clone()),
+        tree: Some(element.digest.clone()),
+        signers: Vec::new(),
+    }
+}
+
+/// Where a site's policy decides, the command line grants nothing. A grant for an element that does not take part is a typing error.
+fn check_grants(policy: &Policy, grants: &[Grant], elements: &[&Element]) -> Result<(), Faults> {
     let mut faults = Faults::default();
+    for (message, hint) in grants.iter().filter_map(|grant| policy.refuse_grant(grant)) {
+        faults.push(Fault::new(FaultKind::Policy, message).hint(hint));
+    }
     let typed: Vec<&str> = elements
         .iter()
         .filter(|element| element.typed.is_some())

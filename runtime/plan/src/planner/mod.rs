@@ -9,7 +9,8 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-use dibw_policy::{Grant, Policy};
+use dibw_policy::lock::Present;
+use dibw_policy::{Grant, Identity, Policy};
 
 use crate::element::{Catalogue, Element};
 use crate::fault::Faults;
@@ -17,6 +18,7 @@ use crate::packages::PackageMap;
 use crate::plan::Plan;
 use crate::request::Request;
 use crate::resolve;
+use crate::rules::Rules;
 
 /// Version of the plan's format.
 const FORMAT: u32 = 1;
@@ -56,8 +58,9 @@ pub fn plan(
     faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
 
     // 5. The steps.
+    let rules = Rules::of(policy, elements.iter().map(|element| members::identity(element)));
     let build =
-        steps::Build { request, elements: &elements, members: &members, policy, disk: disk.is_some() };
+        steps::Build { request, elements: &elements, members: &members, rules: &rules, disk: disk.is_some() };
     let types = checks::written_types(request, &elements, &types);
     let steps = steps::all(&build, &types, &mut faults);
 
@@ -80,6 +83,7 @@ pub fn plan(
         push,
         aci_manifest: request.aci_manifest.as_ref().map(|manifest| manifest.text.clone()),
         elements: members.planned,
+        rules,
         variables,
         disk,
         steps,
@@ -98,6 +102,21 @@ fn known(names: &[String], catalogue: &Catalogue) -> Vec<String> {
 }
 
 impl Plan {
+    /// Its elements as a lock compares them.
+    pub fn present(&self) -> Vec<Present> {
+        let present = |element: &crate::plan::PlannedElement| match &element.component {
+            Some(component) => Present {
+                identity: component.effective.identity().clone(),
+                needs: component.effective.needs().to_vec(),
+            },
+            None => Present {
+                identity: Identity { tree: Some(element.digest.clone()), ..Identity::named(&element.name) },
+                needs: Vec::new(),
+            },
+        };
+        self.elements.iter().map(present).collect()
+    }
+
     /// The package maps of its elements, as [`crate::packages::resolve_transaction`] takes them.
     pub fn package_maps(&self) -> BTreeMap<String, PackageMap> {
         let maps =

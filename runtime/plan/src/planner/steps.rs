@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use dibw_policy::{Capability, Level, Policy, confinement_of};
+use dibw_policy::{Capability, Level};
 
 use super::members::Members;
 use crate::element::Element;
@@ -11,17 +11,18 @@ use crate::fault::{Fault, FaultKind, Faults};
 use crate::order;
 use crate::output::OutputType;
 use crate::packages::{Intent, PackageRequest, is_removal};
-use crate::phase::{Phase, Side};
+use crate::phase::Phase;
 use crate::plan::{Action, Confinement, Extra, Step};
 use crate::request::Request;
 use crate::resolve::hooks_are_native;
+use crate::rules::Rules;
 
 /// What steps are made from.
 pub(super) struct Build<'a> {
     pub request: &'a Request,
     pub elements: &'a [&'a Element],
     pub members: &'a Members,
-    pub policy: &'a Policy,
+    pub rules: &'a Rules,
     /// Whether there is a disk.
     pub disk: bool,
 }
@@ -71,6 +72,7 @@ fn runtime(action: Action) -> Step {
         confinement: Confinement::Runtime,
         extras: BTreeSet::new(),
         capabilities: Vec::new(),
+        rule: String::new(),
     }
 }
 
@@ -107,9 +109,9 @@ impl Build<'_> {
     /// `environment.d` is shell too, and runs on both sides.
     fn check_environment(&self, faults: &mut Faults) {
         for element in self.elements.iter().filter(|element| !element.environment.is_empty()) {
-            let (level, why) = confinement_of(&element.name, dibw_policy::Side::Outside, self.policy);
-            if level == Level::Deny {
-                faults.push(denied(element, "environment.d", &why));
+            let cages = self.rules.cages(Some(&element.name));
+            if let Some(cage) = cages.map(|cages| &cages.outside).filter(|cage| cage.level == Level::Deny) {
+                faults.push(denied(element, "environment.d", &cage.why));
             }
         }
     }
@@ -119,19 +121,11 @@ impl Build<'_> {
         if scripts.is_empty() || hooks_are_native(&element.name) {
             return Vec::new();
         }
-        let side = match phase.side() {
-            Side::Inside => dibw_policy::Side::Inside,
-            Side::Outside => dibw_policy::Side::Outside,
-        };
-        let (level, why) = confinement_of(&element.name, side, self.policy);
-        let confinement = match level {
-            Level::Strict => Confinement::Strict,
-            Level::Confined => Confinement::Confined,
-            Level::Host => Confinement::Host,
-            Level::Deny => {
-                faults.push(denied(element, &format!("{phase}.d"), &why));
-                return Vec::new();
-            }
+        let Some(cages) = self.rules.cages(Some(&element.name)) else { return Vec::new() };
+        let cage = cages.of(phase.side());
+        let Some(confinement) = Confinement::of_level(cage.level) else {
+            faults.push(denied(element, &format!("{phase}.d"), &cage.why));
+            return Vec::new();
         };
         let step = |name: &String| Step {
             phase: Some(phase),
@@ -139,8 +133,9 @@ impl Build<'_> {
             element: Some(element.name.clone()),
             action: Action::Script { name: name.clone() },
             confinement,
-            extras: Extra::of_shell(phase, !self.request.offline, self.disk),
-            capabilities: vec![format!("classic.exec {level}")],
+            extras: Extra::of_shell(phase, cages, !self.request.offline, self.disk),
+            capabilities: vec![format!("classic.exec {}", cage.level)],
+            rule: cage.why.clone(),
         };
         scripts.iter().map(step).collect()
     }
@@ -156,6 +151,7 @@ impl Build<'_> {
             confinement: Confinement::Wasm,
             extras: BTreeSet::new(),
             capabilities: typed.manifest.needs.iter().map(ToString::to_string).collect(),
+            rule: String::new(),
         };
         hooks.map(|hook| step(hook.order)).collect()
     }

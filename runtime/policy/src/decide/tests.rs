@@ -5,9 +5,10 @@ use crate::capability::ServiceAction;
 use crate::kernel::BootLoader;
 use crate::mount::MountKind;
 use crate::operation::Access;
-use crate::policy::{Policy, RISK_LIMIT};
+use crate::policy::{Mode, Policy, RISK_LIMIT};
 use crate::url::Checksum;
 use crate::{Grant, file};
+use crate::{Identity, Need, PolicyFile};
 
 fn need(text: &str) -> Need {
     let (capability, value) = text.split_once(' ').unwrap();
@@ -187,8 +188,18 @@ fn ip(text: &str) -> std::net::IpAddr {
     text.parse().unwrap()
 }
 
+/// The built-in policy narrowed by a file.
+fn narrowed(file: PolicyFile) -> Policy {
+    Policy::default().narrowed_by(file).unwrap()
+}
+
+/// Rights of the element `e`.
+fn rights(needs: &[Need], policy: &Policy, grants: &[Grant]) -> Effective {
+    Effective::new(&Identity::named("e"), needs, policy, grants)
+}
+
 /// A policy file that grants (or limits to) these values.
-fn policy(section: &str, texts: &[&str]) -> Policy {
+fn file_with(section: &str, texts: &[&str]) -> PolicyFile {
     let mut lines = String::new();
     for capability in Capability::ALL {
         let values: Vec<String> = needs(texts)
@@ -202,7 +213,9 @@ fn policy(section: &str, texts: &[&str]) -> Policy {
     }
     let body = if lines.is_empty() { "      {}\n".to_owned() } else { lines };
     let text = match section {
-        "grants" => format!("api: dibw/policy/v1\ngrants:\n  - element: {{id: e}}\n    allow:\n{body}"),
+        "grants" => format!(
+            "api: dibw/policy/v1\ngrants:\n  - element: {{id: e}}\n    allow:\n{body}    i_understand: a test\n"
+        ),
         other => format!("api: dibw/policy/v1\n{other}:\n{body}"),
     };
     file::parse("p.yaml", &text, "2026-01-01").unwrap()
@@ -216,19 +229,23 @@ fn each_operation_passes_every_gate_or_is_refused() {
         let risky = wanted.iter().any(|need| need.risk() > RISK_LIMIT);
         let grants: &[Grant] = if risky { &by_hand } else { &[] };
         let judged = |needs: &[Need], policy: &Policy, grants: &[Grant]| {
-            decide(&Effective::new("e", needs, policy, grants), &operation).is_allowed()
+            decide(&rights(needs, policy, grants), &operation).is_allowed()
         };
         let decided = |needs: &[Need], policy: &Policy| judged(needs, policy, grants);
+        let policy = |section, texts| narrowed(file_with(section, texts));
         assert!(decided(&wanted, &Policy::default()), "{operation:?}");
         assert_eq!(judged(&wanted, &Policy::default(), &[]), !risky, "{operation:?}");
         assert!(decided(&wanted, &policy("grants", &texts)), "granted {operation:?}");
         assert!(!decided(&[], &Policy::default()), "no need {operation:?}");
         assert!(!judged(&wanted, &policy("grants", &[]), &[]), "no grant {operation:?}");
-        let mut all_granted = policy("grants", &texts);
-        all_granted.ceiling = Some(Vec::new());
-        assert!(!decided(&wanted, &all_granted), "ceiling {operation:?}");
-        all_granted.ceiling = policy("ceiling", &texts).ceiling;
-        assert!(decided(&wanted, &all_granted), "below the ceiling {operation:?}");
+        let mut all_granted = file_with("grants", &texts);
+        all_granted.ceiling = file_with("ceiling", &[]).ceiling;
+        assert!(!decided(&wanted, &narrowed(all_granted.clone())), "ceiling {operation:?}");
+        all_granted.ceiling = file_with("ceiling", &texts).ceiling;
+        assert!(decided(&wanted, &narrowed(all_granted.clone())), "below the ceiling {operation:?}");
+        // A site's files decide alone, whatever the risk.
+        let site = Policy::of_site(vec![all_granted]).unwrap();
+        assert!(judged(&wanted, &site, &[]), "granted by a site {operation:?}");
         // Each need is required: without any one of them the operation is refused.
         for (left_out, text) in texts.iter().enumerate() {
             let mut fewer = wanted.clone();
@@ -236,9 +253,9 @@ fn each_operation_passes_every_gate_or_is_refused() {
             assert!(!decided(&fewer, &Policy::default()), "{operation:?} without {text}");
         }
         // Another element's grant is of no use.
-        let mut other = policy("grants", &texts);
+        let mut other = file_with("grants", &texts);
         other.grants[0].element = s("other");
-        assert!(!judged(&wanted, &other, &[]), "other element's grant {operation:?}");
+        assert!(!judged(&wanted, &narrowed(other), &[]), "other element's grant {operation:?}");
     }
 }
 
@@ -271,10 +288,10 @@ fn some_things_no_policy_allows() {
     let mut wanted = needs(&EVERYTHING);
     wanted.extend(needs(&["host.env LD_PRELOAD", "env.set PATH", "env.set TARGET_ROOT"]));
     let grants: Vec<Grant> = wanted.iter().map(|n| Grant { element: s("e"), need: n.clone() }).collect();
-    let mut audit = policy("grants", &[]);
+    let mut audit = file_with("grants", &[]);
     audit.mode = Mode::Audit;
-    for policy in [Policy::default(), audit] {
-        let effective = Effective::new("e", &wanted, &policy, &grants);
+    for policy in [Policy::default(), narrowed(audit)] {
+        let effective = rights(&wanted, &policy, &grants);
         for operation in [
             Operation::SetMode { path: s("/opt/a"), mode: 0o4755 },
             Operation::WriteFile { path: s("/opt/a"), mode: 0o2755 },
@@ -306,7 +323,7 @@ fn some_things_no_policy_allows() {
 
 #[test]
 fn nonsense_is_malformed() {
-    let effective = Effective::new("e", &needs(&EVERYTHING), &Policy::default(), &[]);
+    let effective = rights(&needs(&EVERYTHING), &Policy::default(), &[]);
     for operation in [
         Operation::ReadFile { path: s("etc/passwd") },
         Operation::ReadFile { path: s("/etc/../etc/shadow") },
@@ -344,9 +361,9 @@ fn nonsense_is_malformed() {
 
 #[test]
 fn a_denial_names_every_gate_and_the_lines_to_add() {
-    let mut strict = policy("grants", &[]);
-    strict.ceiling = Some(Vec::new());
-    let effective = Effective::new("e", &[], &strict, &[]);
+    let mut strict = file_with("grants", &[]);
+    strict.ceiling = file_with("ceiling", &[]).ceiling;
+    let effective = rights(&[], &narrowed(strict), &[]);
     let Decision::Deny(denial) =
         decide(&effective, &Operation::WriteFile { path: s("/etc/cron.d/x"), mode: 0o644 })
     else {
@@ -358,15 +375,15 @@ fn a_denial_names_every_gate_and_the_lines_to_add() {
         lines,
         [
             "in the element's needs!: write \"/etc/cron.d/x\";",
-            "in grants: - {element: {id: e}, allow: {target.write: [\"/etc/cron.d/x\"]}}",
-            "in ceiling: target.write: [\"/etc/cron.d/x\"]",
+            "in p.yaml: grants[0].allow.target.write: [/etc/cron.d/x]",
+            "in p.yaml: ceiling.target.write: [/etc/cron.d/x]",
             "in the element's needs!: privileged \"cron\";",
-            "in grants: - {element: {id: e}, allow: {target.write_privileged: [\"cron\"]}}",
-            "in ceiling: target.write_privileged: [\"cron\"]",
+            "in p.yaml: grants[0].allow.target.write_privileged: [cron]",
+            "in p.yaml: ceiling.target.write_privileged: [cron]",
         ]
     );
     assert_eq!(
-        decide(&Effective::new("e", &[], &Policy::default(), &[]), &Operation::ReadFile { path: s("/a") }),
+        decide(&rights(&[], &Policy::default(), &[]), &Operation::ReadFile { path: s("/a") }),
         Decision::Deny(Denial {
             capability: Capability::TargetRead,
             subject: s("/a"),
@@ -380,39 +397,39 @@ fn a_denial_names_every_gate_and_the_lines_to_add() {
 fn risk_four_comes_from_the_command_line_only() {
     let wanted = needs(&["host.env SITE_TOKEN", "target.read /a"]);
     let get = Operation::GetVariable { name: s("SITE_TOKEN") };
-    let by_default = Effective::new("e", &wanted, &Policy::default(), &[]);
-    let by_file = Effective::new("e", &wanted, &policy("grants", &["host.env SITE_TOKEN"]), &[]);
+    let by_default = rights(&wanted, &Policy::default(), &[]);
+    let by_file = rights(&wanted, &narrowed(file_with("grants", &["host.env SITE_TOKEN"])), &[]);
     for effective in [&by_default, &by_file] {
         let Decision::Deny(denial) = decide(effective, &get) else { panic!("allowed") };
         assert_eq!(denial.hint, "on the command line: --grant 'e:host.env=SITE_TOKEN'");
     }
     assert_eq!(by_default.refused_needs().len(), 1);
     let grant: Grant = "e:host.env=SITE_TOKEN".parse().unwrap();
-    let by_hand = Effective::new("e", &wanted, &Policy::default(), &[grant]);
+    let by_hand = rights(&wanted, &Policy::default(), &[grant]);
     assert_eq!(
         decide(&by_hand, &get),
         Decision::Allow { rule: s("needs host.env SITE_TOKEN; --grant e:host.env=SITE_TOKEN") }
     );
     assert_eq!(by_hand.refused_needs(), vec![]);
-    let undeclared =
-        Effective::new("e", &[], &Policy::default(), &["e:host.env=SITE_TOKEN".parse().unwrap()]);
+    let undeclared = rights(&[], &Policy::default(), &["e:host.env=SITE_TOKEN".parse().unwrap()]);
     assert!(!decide(&undeclared, &get).is_allowed(), "a grant is no need");
 }
 
 #[test]
 fn audit_mode_lets_through_what_the_file_refuses_and_only_that() {
-    let mut audit = policy("grants", &[]);
+    let mut audit = file_with("grants", &[]);
     audit.mode = Mode::Audit;
+    let audit = narrowed(audit);
     let write = Operation::WriteFile { path: s("/etc/a"), mode: 0o644 };
-    let declared = Effective::new("e", &needs(&["target.write /etc/a"]), &audit, &[]);
+    let declared = rights(&needs(&["target.write /etc/a"]), &audit, &[]);
     assert!(matches!(decide(&declared, &write), Decision::WouldDeny(_)));
     assert_eq!(declared.refused_needs(), vec![]);
-    assert!(matches!(decide(&Effective::new("e", &[], &audit, &[]), &write), Decision::Deny(_)));
+    assert!(matches!(decide(&rights(&[], &audit, &[]), &write), Decision::Deny(_)));
 }
 
 #[test]
 fn records_say_what_was_decided() {
-    let effective = Effective::new("e", &needs(&["target.read /a"]), &Policy::default(), &[]);
+    let effective = rights(&needs(&["target.read /a"]), &Policy::default(), &[]);
     let record = |operation: Operation| {
         let decision = decide(&effective, &operation);
         serde_json::to_string(&crate::Record::new(&effective, "install", &operation, &decision)).unwrap()

@@ -6,22 +6,23 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::{Data, Entry, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Scalar, Spot, Value, YamlError};
+use super::{Anchors, Data, Entry, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, Scalar, Spot, Value, YamlError};
 
 struct Builder<'input> {
     parser: Parser<'input, StrInput<'input>>,
     /// Finished anchors: the node, how many nodes it is, how deep.
     anchors: HashMap<usize, (Node, usize, usize)>,
+    mode: Anchors,
     nodes: usize,
 }
 
-pub(super) fn document(text: &str) -> Result<Node, YamlError> {
+pub(super) fn document(text: &str, mode: Anchors) -> Result<Node, YamlError> {
     let start = Spot { line: 1, column: 1 };
     if text.len() > MAX_BYTES {
         return Err(start.error(format!("the document has {} bytes, more than {MAX_BYTES}", text.len())));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), mode, nodes: 0 };
     let mut root = None;
     loop {
         let (event, spot) = builder.next()?;
@@ -68,6 +69,7 @@ impl<'input> Builder<'input> {
             other => return Err(spot.error(format!("not YAML: unexpected {other:?}"))),
         };
         if anchor > 0 {
+            self.check_anchor(spot)?;
             let size = self.nodes - before;
             self.anchors.insert(anchor, (node.clone(), size, height(&node)));
         }
@@ -76,6 +78,7 @@ impl<'input> Builder<'input> {
 
     /// The anchored node again, with its own line (that is where a mistake in it must be mended).
     fn alias(&mut self, id: usize, spot: Spot, depth: usize) -> Result<Node, YamlError> {
+        self.check_anchor(spot)?;
         let Some((node, size, height)) = self.anchors.get(&id) else {
             return Err(spot.error("an alias inside the node it names"));
         };
@@ -85,6 +88,13 @@ impl<'input> Builder<'input> {
         let (node, size) = (node.clone(), *size);
         self.count(size, spot)?;
         Ok(node)
+    }
+
+    fn check_anchor(&self, spot: Spot) -> Result<(), YamlError> {
+        match self.mode {
+            Anchors::Expanded => Ok(()),
+            Anchors::Refused => Err(spot.error("anchors, aliases and merge keys are not accepted here")),
+        }
     }
 
     fn count(&mut self, more: usize, spot: Spot) -> Result<(), YamlError> {
@@ -116,6 +126,9 @@ impl<'input> Builder<'input> {
                 break;
             }
             let is_merge = matches!(&event, Event::Scalar(raw, ScalarStyle::Plain, _, None) if raw == "<<");
+            if is_merge {
+                self.check_anchor(spot)?;
+            }
             let key = match self.node(event, spot, depth + 1)?.value {
                 Value::Scalar(scalar) => scalar.raw,
                 _ => return Err(spot.error("a key must be a single value")),

@@ -1,0 +1,160 @@
+//! Reads policy files: the site's, which only root may have written, and those that the user names.
+//! Parsing and deciding is `dibw-policy`'s. Called by everything that plans, and by `dibw policy`.
+
+use std::fs::{self, File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use dibw_plan::{Fault, FaultKind, Faults};
+use dibw_policy::yaml::MAX_BYTES;
+use dibw_policy::{Policy, PolicyFault, PolicyFile};
+use dibw_sys::calendar::Moment;
+
+/// Where a site's policy is.
+pub const SITE: &str = "/etc/dibw/policy.d";
+
+/// The policy in force: the site's files, or the built-in policy where there are none, narrowed by the file of the command line.
+///
+/// # Errors
+/// All faults of the files at once.
+pub fn in_force(narrowing: Option<&Path>) -> Result<Policy, Faults> {
+    let mut faults = Faults::default();
+    let site = faults.take(site()).unwrap_or_default();
+    let file = narrowing.and_then(|path| faults.take(read(path)));
+    let policy = faults.take(Policy::of_site(site).map_err(of_policy)).unwrap_or_default();
+    let policy = match file {
+        Some(file) => faults.take(policy.narrowed_by(file).map_err(of_policy)).unwrap_or_default(),
+        None => policy,
+    };
+    faults.or(policy)
+}
+
+/// The site's files, in the order of their names; none when there is no directory.
+///
+/// # Errors
+/// A file or directory that others than root could have written, and all faults of the files.
+pub fn site() -> Result<Vec<PolicyFile>, Faults> {
+    let directory = Path::new(SITE);
+    for place in [directory.parent().unwrap_or(directory), directory] {
+        match fs::symlink_metadata(place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unreadable(place, &error).into()),
+            Ok(found) if !found.is_dir() => return Err(wrong(place, "is not a directory").into()),
+            Ok(found) => check_owner(place, &found)?,
+        }
+    }
+    let mut faults = Faults::default();
+    let files: Vec<PolicyFile> =
+        listed(directory)?.iter().filter_map(|path| faults.take(read_of_root(path))).collect();
+    faults.or(files)
+}
+
+/// The files that the user names: a directory stands for its `*.yaml`.
+///
+/// # Errors
+/// All faults of the files at once.
+pub fn named(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Faults> {
+    let mut faults = Faults::default();
+    let mut all = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            all.extend(faults.take(listed(path)).unwrap_or_default());
+        } else {
+            all.push(path.clone());
+        }
+    }
+    if all.is_empty() && faults.is_empty() {
+        faults.push(
+            Fault::new(FaultKind::Usage, "no policy file is there")
+                .hint(format!("name one, or put one in {SITE}")),
+        );
+    }
+    let files: Vec<PolicyFile> = all.iter().filter_map(|path| faults.take(read(path))).collect();
+    faults.or(files)
+}
+
+/// One policy file.
+///
+/// # Errors
+/// All its faults at once.
+pub fn read(path: &Path) -> Result<PolicyFile, Faults> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    parse(path, file)
+}
+
+/// What is wrong with policy files, as the command line tells it.
+pub fn of_policy(faults: Vec<PolicyFault>) -> Faults {
+    let fault = |error: PolicyFault| {
+        let fault = Fault::new(FaultKind::Config, error.message).at(error.file, error.line, 0);
+        error.hint.into_iter().fold(fault, Fault::hint)
+    };
+    Faults(faults.into_iter().map(fault).collect())
+}
+
+/// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
+pub fn today() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let Moment { year, month, day, .. } = Moment::of(since.as_secs());
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The policy files of a directory, sorted. A name that looks like one and is not read is a trap, so it is refused.
+fn listed(directory: &Path) -> Result<Vec<PathBuf>, Faults> {
+    let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|error| unreadable(directory, &error))?.path());
+    }
+    paths.sort();
+    let ends = |path: &Path, word: &str| path.extension().is_some_and(|extension| extension == word);
+    if let Some(path) = paths.iter().find(|path| ends(path, "yml")) {
+        return Err(wrong(path, "would not be read; name it .yaml").into());
+    }
+    paths.retain(|path| {
+        ends(path, "yaml") && !path.file_name().is_some_and(|name| name == "policy_test.yaml")
+    });
+    Ok(paths)
+}
+
+/// A file of the site. What was looked at is what is read: the open file must be the one that is no link.
+fn read_of_root(path: &Path) -> Result<PolicyFile, Faults> {
+    let seen = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !seen.is_file() {
+        return Err(wrong(path, "is not a regular file").into());
+    }
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let opened = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if (seen.dev(), seen.ino()) != (opened.dev(), opened.ino()) {
+        return Err(wrong(path, "was replaced while it was read").into());
+    }
+    check_owner(path, &opened)?;
+    parse(path, file)
+}
+
+fn check_owner(path: &Path, found: &Metadata) -> Result<(), Faults> {
+    let what = match (found.uid(), found.mode() & 0o022) {
+        (0, 0) => return Ok(()),
+        (0, _) => format!("can be written by others than root (mode {:04o})", found.mode() & 0o7777),
+        (owner, _) => format!("belongs to user {owner}, not to root"),
+    };
+    let shown = path.display();
+    Err(wrong(path, &what).hint(format!("chown root: {shown}; chmod go-w {shown}")).into())
+}
+
+fn parse(path: &Path, file: File) -> Result<PolicyFile, Faults> {
+    let mut bytes = Vec::new();
+    // One byte more than is accepted, so that the parser sees that it is too long.
+    let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong(path, "is not UTF-8 text"))?;
+    dibw_policy::file::parse(&path.display().to_string(), &text, &today()).map_err(of_policy)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(FaultKind::Config, format!("cannot read {}: {error}", path.display()))
+}
+
+fn wrong(path: &Path, what: &str) -> Fault {
+    Fault::new(FaultKind::Config, format!("policy {} {what}", path.display()))
+}
