@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod address;
 pub mod audit;
 pub mod capability;
 pub mod class;
@@ -25,6 +26,7 @@ pub mod subject;
 pub mod variable;
 pub mod yaml;
 
+pub use address::{AddressClass, Cidr};
 pub use audit::Record;
 pub use capability::{Capability, ServiceAction};
 pub use class::Class;
