@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Grant;
+use crate::capability::Capability;
 use crate::decide::Denial;
 use crate::explanation::{Answer, Gate, Place, Verdict};
 use crate::fix::Fix;
@@ -69,6 +70,26 @@ impl Effective {
             never: policy.files().flat_map(|file| &file.never).cloned().collect(),
             mode: policy.mode(),
         }
+    }
+
+    /// The rights of the runtime itself, which writes images in any format that no ceiling keeps it from. A ceiling that does not speak
+    /// of formats leaves them all.
+    pub fn of_runtime(policy: &Policy) -> Self {
+        let formats = Need::new(Capability::ImageEmit, "*").expect("`*` is a glob of names");
+        let mut own = Effective::new(&Identity::named("dibw"), std::slice::from_ref(&formats), policy, &[]);
+        for file in own.layers.iter_mut().flat_map(|layer| &mut layer.files) {
+            let speaks =
+                |rules: &Vec<Rule>| rules.iter().any(|r| r.need.capability() == Capability::ImageEmit);
+            file.ceiling = file.ceiling.take().filter(speaks);
+            let rule = Rule {
+                need: formats.clone(),
+                file: file.file.clone(),
+                line: 0,
+                key: "the runtime's own".to_owned(),
+            };
+            file.grants.push(GrantRights { index: 0, line: 0, mismatch: None, allow: vec![rule] });
+        }
+        own
     }
 
     /// The element these rights belong to.
@@ -201,7 +222,7 @@ impl Effective {
         Answer::yes(Gate::Grant, text, None)
     }
 
-    fn undeclared(&self, capability: crate::Capability, value: &str) -> Answer {
+    fn undeclared(&self, capability: Capability, value: &str) -> Answer {
         let reason = format!(
             "`{}` does not declare {capability} {} in its needs",
             self.element(),
@@ -210,7 +231,7 @@ impl Effective {
         Answer::no(Gate::Needs, reason, None, vec![Fix::need(capability, value)])
     }
 
-    fn risk_answer(&self, capability: crate::Capability, value: &str) -> Answer {
+    fn risk_answer(&self, capability: Capability, value: &str) -> Answer {
         let reason = format!(
             "{capability} {} has risk 4 ({}) and is granted on the command line only",
             crate::subject::escape(value),
@@ -224,7 +245,7 @@ impl Effective {
     fn ungranted(
         &self,
         layer: &LayerRights,
-        capability: crate::Capability,
+        capability: Capability,
         value: &str,
         covers: impl Fn(&Need) -> bool,
     ) -> Answer {
@@ -293,7 +314,7 @@ impl LayerRights {
 }
 
 impl FileRights {
-    fn above_ceiling(&self, rules: &[Rule], capability: crate::Capability, value: &str) -> Answer {
+    fn above_ceiling(&self, rules: &[Rule], capability: Capability, value: &str) -> Answer {
         let own = rules.iter().filter(|rule| rule.need.capability() == capability);
         let line = own.map(|rule| rule.line).next().unwrap_or(self.ceiling_line);
         let reason =
@@ -304,7 +325,7 @@ impl FileRights {
     }
 }
 
-fn values_of(rules: &[Rule], capability: crate::Capability) -> Vec<String> {
+fn values_of(rules: &[Rule], capability: Capability) -> Vec<String> {
     let own = rules.iter().filter(|rule| rule.need.capability() == capability);
     own.map(|rule| rule.need.value().to_owned()).collect()
 }

@@ -285,7 +285,8 @@ fn own_outputs(stdin: Option<&File>, id_base: u32) -> Result<()> {
     stdin.map_or(Ok(()), |file| fchown(file, uid, gid).context("own stdin"))
 }
 
-fn close_inherited() {
+/// Closes what whoever started this process left open, but for standard input and outputs. Call it first.
+pub(crate) fn close_inherited() {
     // SAFETY: nothing in this process has opened a descriptor yet; those beyond 2 were left by whoever started it.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0) };
 }
