@@ -226,13 +226,13 @@ fn dibws_own_program_can_not_be_replaced() -> Result<()> {
         access: BindAccess::ReadWrite,
         owners: BindOwners::Foreign,
     };
-    let script = "exec 2>&1; /tmp/dibw sleep & sleep 0.1; for f in /tmp/dibw /proc/self/exe; do echo x >> $f; done; chmod 777 /tmp/dibw; rm -f /tmp/dibw";
+    let script = "exec 2>&1; for f in /tmp/dibw /proc/self/exe; do echo x >> $f; done; chmod 777 /tmp/dibw; rm -f /tmp/dibw";
     let extras = Extras { binds: vec![bind], ..Extras::default() };
     let outcome = target.run(&SandboxCommand { extras, ..shell_command(script) })?;
     for refused in
         ["cannot create /tmp/dibw: Permission denied", "Operation not permitted", "Device or resource busy"]
     {
-        assert!(outcome.stdout.contains(refused), "{refused}: {}", outcome.stdout);
+        assert!(outcome.stdout.contains(refused), "{refused:?}: {}", outcome.stdout);
     }
     assert!(fs::read(PROBE)? == before, "the program was changed");
     Ok(())

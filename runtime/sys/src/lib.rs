@@ -25,6 +25,7 @@ mod channel;
 pub mod confined;
 mod detached_mount;
 mod disk_guard;
+mod domain;
 pub mod entry;
 mod handover;
 mod init;
