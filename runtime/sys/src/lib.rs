@@ -27,6 +27,7 @@ mod channel;
 pub mod confined;
 mod detached_mount;
 mod disk_guard;
+mod domain;
 pub mod entry;
 mod handover;
 mod host_root;
