@@ -6,9 +6,12 @@ mod completions;
 mod doctor;
 mod element;
 mod install_links;
+mod key;
 mod man;
 mod plan;
 mod plugin;
+mod sign;
+mod verify;
 mod version;
 
 use std::process::ExitCode;
@@ -42,6 +45,9 @@ enum Command {
     Element(element::Args),
     Plugin(plugin::Args),
     Boot(boot::Args),
+    Key(key::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     InstallLinks(install_links::Args),
     Version(version::Args),
@@ -104,6 +110,9 @@ pub fn run() -> ExitCode {
         Command::Element(args) => element::run(&args),
         Command::Plugin(args) => plugin::run(&args),
         Command::Boot(args) => boot::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::InstallLinks(args) => install_links::run(&args),
         Command::Version(args) => version::run(&args),
