@@ -4,7 +4,7 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 17] = [
+const COMMANDS: [(&[&str], &str); 22] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
@@ -19,6 +19,11 @@ const COMMANDS: [(&[&str], &str); 17] = [
     (&["plugin", "build"], "dibw-plugin-build"),
     (&["plugin", "inspect"], "dibw-plugin-inspect"),
     (&["boot"], "dibw-boot"),
+    (&["key"], "dibw-key"),
+    (&["key", "new"], "dibw-key-new"),
+    (&["key", "show"], "dibw-key-show"),
+    (&["sign"], "dibw-sign"),
+    (&["verify"], "dibw-verify"),
     (&["doctor"], "dibw-doctor"),
     (&["version"], "dibw-version"),
     (&["completions"], "dibw-completions"),

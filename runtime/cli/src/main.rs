@@ -17,5 +17,8 @@ fn main() -> ExitCode {
     if let Some(code) = dibw_sys::entry::dispatch() {
         return code;
     }
+    if let Some(code) = dibw_sys::helper::dispatch(&dibw_engine::network::HELPERS) {
+        return code;
+    }
     names::run().unwrap_or_else(commands::run)
 }

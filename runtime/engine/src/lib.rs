@@ -20,6 +20,7 @@ pub mod install_tree;
 pub mod lent;
 mod library;
 pub mod machine;
+pub mod network;
 pub mod packages;
 mod phases;
 pub mod real;

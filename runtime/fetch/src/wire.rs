@@ -92,7 +92,9 @@ pub(crate) fn receive<T: DeserializeOwned>(channel: &mut impl Read) -> io::Resul
     let mut bytes = vec![0; length];
     channel.read_exact(&mut bytes)?;
     match tag {
-        MESSAGE => Ok(Some(Frame::Message(serde_json::from_slice(&bytes)?))),
+        MESSAGE => serde_json::from_slice(&bytes)
+            .map(|message| Some(Frame::Message(message)))
+            .map_err(|error| invalid(error.to_string())),
         _ => Ok(Some(Frame::Piece(bytes))),
     }
 }

@@ -36,7 +36,7 @@ use crate::supervise::{is_closed, unshare};
 use crate::syscalls::Cage;
 use crate::watch::Watch;
 use crate::{
-    domain, handover, inside_root, kept_mounts, launch, loopback, netns, outside_root, privileges, seccomp,
+    domain, handover, inside_root, kept_mounts, launch, loopback, network, outside_root, privileges, seccomp,
     userns,
 };
 
@@ -130,12 +130,12 @@ fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
 }
 
 /// Namespaces of our own; the pid namespace begins with the next fork.
-fn private_world(more: UnshareFlags, network: Network, netns: Option<&Path>) -> Result<()> {
+fn private_world(more: UnshareFlags, wanted: Network, netns: Option<&Path>) -> Result<()> {
     let mut flags =
         more | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWPID;
-    match (network, netns) {
+    match (wanted, netns) {
         (Network::None, None) => flags |= UnshareFlags::NEWNET,
-        (Network::None, Some(path)) => netns::join(path)?,
+        (Network::None, Some(path)) => network::join(path)?,
         (Network::Host, _) => {}
     }
     unshare(flags).context("make namespaces")?;
@@ -291,7 +291,8 @@ fn own_outputs(stdin: Option<&File>, id_base: u32) -> Result<()> {
     stdin.map_or(Ok(()), |file| fchown(file, uid, gid).context("own stdin"))
 }
 
-fn close_inherited() {
+/// Closes what whoever started this process left open, but for standard input and outputs. Call it first.
+pub(crate) fn close_inherited() {
     // SAFETY: nothing in this process has opened a descriptor yet; those beyond 2 were left by whoever started it.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0) };
 }
