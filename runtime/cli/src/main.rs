@@ -8,6 +8,7 @@ mod images;
 mod lint;
 mod logging;
 mod names;
+mod offers;
 mod policy_files;
 mod progress;
 
