@@ -4,7 +4,7 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 17] = [
+const COMMANDS: [(&[&str], &str); 33] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
@@ -18,7 +18,23 @@ const COMMANDS: [(&[&str], &str); 17] = [
     (&["plugin", "new"], "dibw-plugin-new"),
     (&["plugin", "build"], "dibw-plugin-build"),
     (&["plugin", "inspect"], "dibw-plugin-inspect"),
+    (&["policy"], "dibw-policy"),
+    (&["policy", "check"], "dibw-policy-check"),
+    (&["policy", "explain"], "dibw-policy-explain"),
+    (&["policy", "test"], "dibw-policy-test"),
+    (&["policy", "suggest"], "dibw-policy-suggest"),
+    (&["policy", "diff"], "dibw-policy-diff"),
+    (&["policy", "init"], "dibw-policy-init"),
+    (&["audit"], "dibw-audit"),
+    (&["lock"], "dibw-lock"),
+    (&["lock", "update"], "dibw-lock-update"),
+    (&["lock", "check"], "dibw-lock-check"),
     (&["boot"], "dibw-boot"),
+    (&["key"], "dibw-key"),
+    (&["key", "new"], "dibw-key-new"),
+    (&["key", "show"], "dibw-key-show"),
+    (&["sign"], "dibw-sign"),
+    (&["verify"], "dibw-verify"),
     (&["doctor"], "dibw-doctor"),
     (&["version"], "dibw-version"),
     (&["completions"], "dibw-completions"),

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     if let Some(code) = dibw_sys::entry::dispatch() {
         return code;
     }
-    if let Some(code) = dibw_sys::helper::dispatch(&dibw_engine::HELPERS) {
+    if let Some(code) = dibw_sys::helper::dispatch(&dibw_engine::network::HELPERS) {
         return code;
     }
     names::run().unwrap_or_else(commands::run)

@@ -24,6 +24,7 @@ pub mod kernel_files;
 pub mod lent;
 mod library;
 pub mod machine;
+pub mod network;
 pub mod offers;
 pub mod packages;
 mod phases;
@@ -42,6 +43,3 @@ pub mod usage;
 pub use events::{Event, Events, Level};
 pub use failure::Failure;
 pub use run::{Artifacts, Caller, Paths, build};
-
-/// The bodies of the unprivileged processes that a build may start of this program; `main` lends them to `dibw_sys::helper::dispatch`.
-pub const HELPERS: [(&str, dibw_sys::helper::Body); 1] = [(real::DOWNLOADER, dibw_fetch::helper::serve)];

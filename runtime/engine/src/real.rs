@@ -28,8 +28,6 @@ use dibw_sys::tree_walk::tree_usage;
 use dibw_sys::work_dir::{Outlives, WorkDir};
 
 pub use self::disk::{Disk, DiskPlaces};
-pub(crate) use self::downloads::DOWNLOADER;
-use self::downloads::Downloader;
 use crate::disks::{Disks, FileSystem, Volume};
 use crate::machine::{Ending, Full, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
 use crate::run::Paths;
@@ -52,7 +50,8 @@ pub struct RealMachine {
     hook_mounts: Vec<(String, PathBuf)>,
     /// Memory for typed hooks.
     memory: Vec<Mount>,
-    downloader: Downloader,
+    /// Where downloads are kept.
+    downloads: PathBuf,
     build_dir: PathBuf,
     /// What each command may use.
     limits: Limits,
@@ -91,7 +90,7 @@ impl RealMachine {
             moved: None,
             hook_mounts: Vec::new(),
             memory: Vec::new(),
-            downloader: Downloader::new(&paths.cache.join("downloads")),
+            downloads: paths.cache.join("downloads"),
             build_dir,
             limits: Limits::usual()?,
             work: Some(work),

@@ -68,7 +68,10 @@ impl Question {
     }
 
     /// The operation; none for rights that only go with others.
-    fn operation(&self) -> Result<Option<Operation>, String> {
+    ///
+    /// # Errors
+    /// The words are not what the capability takes.
+    pub fn operation(&self) -> Result<Option<Operation>, String> {
         let one = || match self.words.as_slice() {
             [word] => Ok(word.clone()),
             _ => Err(format!("{} takes one word", self.capability)),

@@ -1,5 +1,5 @@
 //! Owns network namespaces that live longer than one process: made before a sandbox, so that a proxy can listen in it first.
-//! Must not know who enters it or what listens. Called by the engine.
+//! Must not know who enters it or what listens. Called by the engine; `entry` joins them.
 //!
 //! Each step is made by a thread that ends right after it: a thread can change its network namespace alone, and sockets
 //! stay in the one they were made in.
@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -53,6 +53,13 @@ impl NetworkNamespace {
     pub fn proc_path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd()).into()
     }
+}
+
+/// Joins the namespace that `path` names.
+pub(crate) fn join(path: &Path) -> Result<()> {
+    let namespace = File::open(path).context("open the network namespace")?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("join the network namespace")
 }
 
 /// A listener on `address` in another network namespace.

@@ -1,6 +1,7 @@
 //! A machine that records what it is asked for, holds what it gave out, and fails or is interrupted where a test says; and a small image
 //! to build on it: shell hooks at 10 and 30 around a component at 20, packages, two file systems, raw and tar outputs.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its fixture fails")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

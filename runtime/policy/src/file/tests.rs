@@ -278,3 +278,15 @@ fn only_plain_yaml_is_read() {
         assert!(told.contains(said), "{said}\n--- got ---\n{told}");
     }
 }
+
+#[test]
+fn the_example_of_the_documentation_is_a_policy() {
+    let page = include_str!("../../../../docs/policy.md");
+    let start = page.find("## Every key").unwrap();
+    let block = page[start..].split("```").nth(1).unwrap().strip_prefix("yaml\n").unwrap();
+    let text = block.replace("sha256:...", &format!("sha256:{}", "0".repeat(64)));
+    let parsed = parse("docs/policy.md", &text, TODAY).unwrap_or_else(|faults| panic!("{faults:?}"));
+    assert!(parsed.trust.is_some() && parsed.never.len() == 5 && parsed.grants.len() == 3);
+    assert_eq!(parsed.settings.repositories.len(), 2);
+    assert!(parsed.ceiling.is_some_and(|ceiling| ceiling.resources.disk.is_some()));
+}
