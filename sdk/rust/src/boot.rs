@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::cx::Cx;
 use crate::error::Result;
+#[cfg(target_family = "wasm")]
+use crate::host::Host;
 
 /// A boot loader that the runtime knows how to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

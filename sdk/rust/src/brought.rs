@@ -2,6 +2,8 @@
 
 use crate::cx::Cx;
 use crate::error::{Error, Result};
+#[cfg(target_family = "wasm")]
+use crate::host::Host;
 
 /// A download under preparation: say what is known of its contents, then where they go.
 ///
