@@ -44,7 +44,9 @@ impl Build<'_> {
     pub(crate) fn record_attempts(&self) -> Result<(), Failure> {
         let attempts = self.machine().take_attempts();
         for attempt in attempts {
-            self.audit.borrow_mut().add(&record(&self.current, &attempt))?;
+            let record = record(&self.current, &attempt);
+            self.audit.borrow_mut().add(&record)?;
+            self.tried.borrow_mut().push(record);
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ pub mod tables;
 pub mod target;
 pub mod tidy_target;
 mod traffic;
+pub mod trials;
 pub mod typed;
 pub mod usage;
 

@@ -139,6 +139,12 @@ pub trait Machine: Disks + Downloads {
     /// When the machine refuses.
     fn begin_layer(&mut self, name: &str) -> Result<()>;
 
+    /// Throws away what came into the uppermost layer, and begins it again.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn restart_layer(&mut self, name: &str) -> Result<()>;
+
     /// The target as the host's root sees it, mounted.
     ///
     /// # Errors

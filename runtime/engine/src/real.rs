@@ -198,6 +198,13 @@ impl Machine for RealMachine {
         }
     }
 
+    fn restart_layer(&mut self, name: &str) -> Result<()> {
+        if self.moved.is_none() {
+            self.tree.discard_top()?;
+        }
+        self.begin_layer(name)
+    }
+
     fn target(&mut self) -> Result<PathBuf> {
         match &self.moved {
             Some(mount) => Ok(mount.dir().to_path_buf()),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use dibw_host::LoadedElement;
 use dibw_plan::{Action, FaultKind, Phase, Plan, Side, Step};
+use dibw_policy::Record;
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
@@ -21,6 +22,7 @@ use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
 use crate::target::TargetFiles;
+use crate::trials::{Finding, Trials};
 use dibw_compat::environment::Variables;
 
 /// Where a build keeps things on this machine.
@@ -49,11 +51,15 @@ pub struct Caller {
     pub owner: Option<(u32, u32)>,
     /// What he offers to typed elements by name.
     pub offers: Offers,
+    /// Hooks that are to be tried at one level after the other.
+    pub trials: Option<Trials>,
 }
 
 /// What a build made.
 #[derive(Debug, Default)]
 pub struct Artifacts {
+    /// What hooks need, where that was asked.
+    pub findings: Vec<Finding>,
     /// In the order they were written.
     pub files: Vec<PathBuf>,
 }
@@ -66,6 +72,9 @@ pub struct Build<'a> {
     pub(crate) audit: Rc<RefCell<Audit>>,
     /// Whose commands run now.
     pub(crate) current: Current,
+    /// Hooks that are tried at one level after the other, and what was recorded of the current one.
+    pub(crate) trials: Option<Trials>,
+    pub(crate) tried: RefCell<Vec<Record>>,
     pub(crate) host: Rc<dibw_host::Host>,
     /// The merged hooks tree.
     pub(crate) hooks: PathBuf,
@@ -208,6 +217,8 @@ impl<'a> Build<'a> {
             events,
             audit: Rc::new(RefCell::new(Audit::open(&build_id(plan), &plan.rules)?)),
             current: Current::default(),
+            trials: caller.trials.clone(),
+            tried: RefCell::default(),
             host: Rc::new(dibw_host::Host::new(&paths.cache.join("components"))?),
             base_variables: caller.variables.clone(),
             owner: caller.owner,
@@ -267,6 +278,7 @@ impl<'a> Build<'a> {
         self.stop_if_told()?;
         self.finish_outputs()?;
         self.tell(Event::Finished { took: self.began.elapsed() });
+        self.artifacts.findings = self.trials.map(|trials| trials.findings).unwrap_or_default();
         Ok(self.artifacts)
     }
 

@@ -80,12 +80,6 @@ impl Lines {
 impl Build<'_> {
     /// Runs the script of a step.
     pub(crate) fn script(&mut self, phase: Phase, name: &str, step: &Step) -> Result<(), Failure> {
-        let said = |build: &Self, text: String| {
-            if build.plan.classic {
-                build.tell(Event::Output { line: format!("dib-run-parts {text}") });
-            }
-        };
-        let file = self.hooks.join(format!("{phase}.d")).join(name);
         let cage = self.cage(step, phase.side());
         let denied = cage.filter(|cage| cage.level == dibw_policy::Level::Deny);
         self.record_hook(step, name, denied.is_none())?;
@@ -93,6 +87,21 @@ impl Build<'_> {
             let message = format!("{phase}.d/{name} may not run: {}", cage.why);
             return Err(Failure { kind: FaultKind::Policy, ..Failure::new(message) });
         }
+        match self.is_tried(step) {
+            true => self.try_script(phase, name, step),
+            false => self.run_script(phase, name, step),
+        }
+    }
+
+    /// Runs it as its step says.
+    pub(crate) fn run_script(&mut self, phase: Phase, name: &str, step: &Step) -> Result<(), Failure> {
+        let said = |build: &Self, text: String| {
+            if build.plan.classic {
+                build.tell(Event::Output { line: format!("dib-run-parts {text}") });
+            }
+        };
+        let file = self.hooks.join(format!("{phase}.d")).join(name);
+        let cage = self.cage(step, phase.side());
         let what = format!("{phase}.d/{name} of element {}", step.element.as_deref().unwrap_or("?"));
         let mut lines = Lines::new();
         let proxied = self.proxied(step)?;

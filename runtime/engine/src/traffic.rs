@@ -80,7 +80,7 @@ impl Build<'_> {
     /// The proxied network of a step's hook, if it is to have one.
     pub(crate) fn proxied(&self, step: &Step) -> Result<Option<Proxied>, Failure> {
         let cages = self.plan.rules.cages(step.element.as_deref());
-        let rights = cages.and_then(|cages| cages.traffic.clone());
+        let rights = self.trial_rights(step).or_else(|| cages.and_then(|cages| cages.traffic.clone()));
         let Some(rights) = rights.filter(|_| step.extras.contains(&Extra::Proxy)) else { return Ok(None) };
         let phase = self.current.phase.clone();
         let judge = Arc::new(Judge { rights, phase, records: Mutex::default() });
@@ -94,8 +94,9 @@ impl Build<'_> {
         drop(proxied.network);
         let records =
             std::mem::take(&mut *proxied.judge.records.lock().unwrap_or_else(PoisonError::into_inner));
-        for record in &records {
-            self.audit.borrow_mut().add(record)?;
+        for record in records {
+            self.audit.borrow_mut().add(&record)?;
+            self.tried.borrow_mut().push(record);
         }
         Ok(())
     }
