@@ -4,7 +4,7 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 28] = [
+const COMMANDS: [(&[&str], &str); 33] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
@@ -30,6 +30,11 @@ const COMMANDS: [(&[&str], &str); 28] = [
     (&["lock", "update"], "dibw-lock-update"),
     (&["lock", "check"], "dibw-lock-check"),
     (&["boot"], "dibw-boot"),
+    (&["key"], "dibw-key"),
+    (&["key", "new"], "dibw-key-new"),
+    (&["key", "show"], "dibw-key-show"),
+    (&["sign"], "dibw-sign"),
+    (&["verify"], "dibw-verify"),
     (&["doctor"], "dibw-doctor"),
     (&["version"], "dibw-version"),
     (&["completions"], "dibw-completions"),

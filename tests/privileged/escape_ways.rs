@@ -10,9 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use dibw_sys::confined::{ConfinedCommand, Level, View};
+use dibw_sys::limits::Limits;
 use dibw_sys::process::Status;
-use dibw_sys::sandbox::{Bind, BindAccess, BindOwners, Extras, SandboxCommand};
-use dibw_tests::sandbox_target::{SandboxTarget, shell_command};
+use dibw_sys::sandbox::{Bind, BindAccess, BindOwners, Extras, Input, Network, SandboxCommand};
+use dibw_tests::sandbox_target::{SandboxTarget, bare_environment, record, shell_command};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_sandbox-probe");
@@ -217,8 +219,11 @@ fn dibws_own_program_can_not_be_replaced() -> Result<()> {
     let evil = "printf '#!/proc/self/exe\\n' > /tmp/evil; chmod 755 /tmp/evil";
     assert!(target.shell(evil)?.finished.success());
     let command = SandboxCommand { argv: vec!["/tmp/evil".to_owned()], ..shell_command("") };
-    let outcome = target.run(&command)?;
-    assert!(!outcome.finished.success(), "{}", outcome.stdout);
+    match target.run(&command) {
+        // Without Landlock it starts, and knows nothing to do.
+        Ok(outcome) => assert!(!outcome.finished.success() && dibw_sys::probe::landlock().is_err()),
+        Err(error) => assert_eq!(format!("{error:#}"), "/tmp/evil: not executable"),
+    }
     // Given for reading it can be read, and no more: not through its link, and not under its own name.
     let bind = Bind {
         source: PROBE.into(),
@@ -226,13 +231,13 @@ fn dibws_own_program_can_not_be_replaced() -> Result<()> {
         access: BindAccess::ReadWrite,
         owners: BindOwners::Foreign,
     };
-    let script = "exec 2>&1; /tmp/dibw sleep & sleep 0.1; for f in /tmp/dibw /proc/self/exe; do echo x >> $f; done; chmod 777 /tmp/dibw; rm -f /tmp/dibw";
+    let script = "exec 2>&1; for f in /tmp/dibw /proc/self/exe; do echo x >> $f; done; chmod 777 /tmp/dibw; rm -f /tmp/dibw";
     let extras = Extras { binds: vec![bind], ..Extras::default() };
     let outcome = target.run(&SandboxCommand { extras, ..shell_command(script) })?;
     for refused in
         ["cannot create /tmp/dibw: Permission denied", "Operation not permitted", "Device or resource busy"]
     {
-        assert!(outcome.stdout.contains(refused), "{refused}: {}", outcome.stdout);
+        assert!(outcome.stdout.contains(refused), "{refused:?}: {}", outcome.stdout);
     }
     assert!(fs::read(PROBE)? == before, "the program was changed");
     Ok(())
@@ -290,6 +295,48 @@ fn sockets_of_the_host_are_not_there() -> Result<()> {
     );
     assert_eq!(target.shell(&script)?.stdout, "No such file or directory\n");
     assert_eq!(listener.accept().map(drop).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    Ok(())
+}
+
+/// An abstract socket has no place in the file system: with a shared network only Landlock keeps a command from it.
+#[test]
+fn abstract_sockets_of_a_shared_network_are_out_of_reach() -> Result<()> {
+    let test = "abstract_sockets_of_a_shared_network_are_out_of_reach";
+    let Some(mut target) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
+    if let Err(error) = dibw_sys::probe::landlock() {
+        eprintln!("SKIPPED {test}: {error:#}");
+        return Ok(());
+    }
+    let name = format!("dibw-shared-{}", std::process::id());
+    let _listening = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    let perl = |name: &str| {
+        format!(
+            "use Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0); \
+             print connect($s, pack(\"S a*\", 1, \"\\0{name}\")) ? \"connected\\n\" : \"$!\\n\""
+        )
+    };
+    let own = "use Socket; my $at = pack(\"S a*\", 1, \"\\0dibw-own\"); socket(my $l, PF_UNIX, SOCK_STREAM, 0); \
+        bind($l, $at) or die; listen($l, 1) or die; socket(my $s, PF_UNIX, SOCK_STREAM, 0); connect($s, $at) or die; print \"own\\n\"";
+    let argv = |script: String| ["perl".to_owned(), "-e".to_owned(), script].to_vec();
+    for (script, expected) in [(perl(&name), "Operation not permitted\n"), (own.to_owned(), "own\n")] {
+        let extras = Extras { network: Network::Host, ..Extras::default() };
+        let outcome =
+            target.run(&SandboxCommand { extras, argv: argv(script.clone()), ..shell_command("") })?;
+        assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+        let confined = ConfinedCommand {
+            argv: argv(script),
+            env: bare_environment(),
+            cwd: "/".into(),
+            stdin: Input::Null,
+            timeout: None,
+            level: Level::Confined,
+            view: View::default(),
+            network: Network::Host,
+            limits: Limits::default(),
+        };
+        let outcome = record(|on_line| target.runner.outside(&confined, on_line))?;
+        assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
+    }
     Ok(())
 }
 

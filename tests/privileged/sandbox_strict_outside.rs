@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use dibw_sys::confined::Network;
-use dibw_sys::netns::NetworkNamespace;
+use dibw_sys::network::NetworkNamespace;
 use dibw_sys::process::Status;
 use dibw_sys::sandbox::{Extras, HostView, SandboxCommand};
 use dibw_tests::sandbox_target::{SandboxTarget, shell_command};
@@ -86,7 +86,8 @@ fn its_network_can_be_a_listener_of_ours() -> Result<()> {
     let Some(mut target) = SandboxTarget::new("its_network_can_be_a_listener_of_ours", PROBE)? else {
         return Ok(());
     };
-    let (network, listener) = NetworkNamespace::with_listener("127.0.0.1:3128".parse()?)?;
+    let network = NetworkNamespace::create()?;
+    let listener = network.listen("127.0.0.1:3128".parse()?)?;
     let server = std::thread::spawn(move || -> std::io::Result<String> {
         let (mut stream, _) = listener.accept()?;
         let mut asked = [0; 3];
@@ -97,7 +98,7 @@ fn its_network_can_be_a_listener_of_ours() -> Result<()> {
     let script = "exec 3<>/dev/tcp/127.0.0.1/3128; printf ask >&3; cat <&3; ! true </dev/tcp/1.1.1.1/53";
     let mut command = strict(script, HostView::default());
     command.argv[0] = "bash".to_owned();
-    command.extras.netns = Some(network.path());
+    command.extras.netns = Some(network.proc_path());
     let outcome = target.run(&command)?;
     assert_eq!((outcome.finished.status, outcome.stdout.as_str()), (Status::Exited(0), "answer\n"));
     assert_eq!(server.join().expect("the server lives")?, "ask");

@@ -3,10 +3,13 @@
 pub mod compare;
 pub mod component;
 pub mod dibw;
+pub mod download;
 pub mod golden;
 pub mod library;
 pub mod planning;
 pub mod plugin;
+pub mod proxied;
 pub mod recordings;
 pub mod sandbox_target;
 pub mod syscall_probe;
+pub mod web;

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates and their layers: a crate may use crates of lower layers only. The rule is that of docs/architecture.md:
-/// `cli -> engine -> {sys, host, image} -> {}`; everyone may use plan and policy; the SDK shares with the runtime the code that decides.
-const LAYERS: [(&str, &str, u8); 11] = [
+/// `cli -> engine -> {sys, host, image, fetch, signature} -> {}`; everyone may use plan and policy; the SDK shares with the runtime the code that decides.
+const LAYERS: [(&str, &str, u8); 13] = [
     ("dibw", "runtime/cli", 4),
     ("dibw-engine", "runtime/engine", 3),
     ("dibw-sys", "runtime/sys", 2),
     ("dibw-host", "runtime/host", 2),
     ("dibw-image", "runtime/image", 2),
+    ("dibw-fetch", "runtime/fetch", 2),
+    ("dibw-signature", "runtime/signature", 2),
     ("dibw-compat", "runtime/compat", 1),
     ("dibw-plan", "runtime/plan", 1),
     ("dibw-policy", "runtime/policy", 0),

@@ -7,11 +7,14 @@ mod completions;
 mod doctor;
 mod element;
 mod install_links;
+mod key;
 mod lock;
 mod man;
 mod plan;
 mod plugin;
 mod policy;
+mod sign;
+mod verify;
 mod version;
 
 use std::process::ExitCode;
@@ -49,6 +52,9 @@ enum Command {
     Audit(audit::Args),
     Lock(lock::Args),
     Boot(boot::Args),
+    Key(key::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     InstallLinks(install_links::Args),
     Version(version::Args),
@@ -119,6 +125,9 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Boot(args) => boot::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::InstallLinks(args) => install_links::run(&args),
         Command::Version(args) => version::run(&args),

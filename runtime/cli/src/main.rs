@@ -8,6 +8,7 @@ mod images;
 mod lint;
 mod logging;
 mod names;
+mod offers;
 mod policy_files;
 mod progress;
 
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Some(code) = dibw_sys::entry::dispatch() {
+        return code;
+    }
+    if let Some(code) = dibw_sys::helper::dispatch(&dibw_engine::network::HELPERS) {
         return code;
     }
     names::run().unwrap_or_else(commands::run)

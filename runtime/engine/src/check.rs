@@ -224,6 +224,9 @@ pub fn examine(work_base: &PathBuf) -> Vec<Finding> {
         Finding::new("overlay layers in it", probe::idmapped_layers(work_base), true),
         Finding::new("work in memory (idmapped tmpfs)", probe::idmapped_tmpfs(), false),
         Finding::new("device-mapper (LVM)", probe::device_mapper(), false),
+        Finding::new("account of denied system calls", probe::observed_filters(), false),
+        Finding::new("Landlock around commands", probe::landlock(), false),
+        Finding::new("limits by control groups", probe::control_groups(), false),
     ];
     for kind in ["ext4", "xfs", "btrfs"] {
         findings.push(Finding::new(format!("file system {kind}"), probe::filesystem(kind), false));

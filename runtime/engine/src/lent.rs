@@ -1,20 +1,33 @@
 //! What a typed hook is lent: the target's files, its tools in the sandbox, the phase's variables and package transaction.
 //! The host asks the policy before each call; here it is only done.
 
-use std::cell::RefCell;
+mod boot;
+mod brought;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use dibw_host::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
-use dibw_policy::{Record, ServiceAction};
+use dibw_host::{
+    Account, Download, FileStat, Follow, GroupKind, Judge, Lend, Lent, LentError, LogLevel, Output, Sudo,
+};
+use dibw_plan::Phase;
+use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
 use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
 
 use crate::accounts;
 use crate::audit::Audit;
+use crate::element_cache::ElementCache;
 use crate::events::{Event, Events, Level, printable};
+use crate::kernel_files::KernelSettings;
 use crate::machine::{Ending, Inside, Machine, Stream};
+use crate::offers::Offers;
+use crate::redaction::Redactor;
 use crate::target::TargetFiles;
 use dibw_compat::environment::Variables;
+
+pub use self::boot::{CacheMount, HookMount};
 
 /// What a hook leaves behind for the engine: requests and variables.
 #[derive(Debug, Default)]
@@ -25,6 +38,8 @@ pub struct Left {
     pub remove: Vec<String>,
     /// Variables it set.
     pub variables: Variables,
+    /// It added a package repository: what is known of packages is out of date.
+    pub new_repositories: bool,
 }
 
 /// The lender for one hook.
@@ -41,6 +56,26 @@ pub struct Lender {
     pub variables: Variables,
     /// What is left.
     pub left: Rc<RefCell<Left>>,
+    /// The phase of the hook.
+    pub phase: Phase,
+    /// What is offered by name.
+    pub offers: Rc<Offers>,
+    /// Takes secrets out of what programs print.
+    pub redactor: Rc<Redactor>,
+    /// Whether a secret was written into the target in this build.
+    pub secrets_in_target: Rc<Cell<bool>>,
+    /// What the element keeps from build to build.
+    pub cache: ElementCache,
+    /// What elements asked of the kernel in this build, by element.
+    pub kernel: Rc<RefCell<BTreeMap<String, KernelSettings>>>,
+    /// Mount point of the disk's EFI system partition, if it has one.
+    pub esp: Option<String>,
+    /// No network.
+    pub offline: bool,
+    /// What the hook's programs find mounted.
+    pub mounts: Vec<HookMount>,
+    /// The cache among that.
+    pub cache_mount: CacheMount,
 }
 
 /// Longest wait for a tool of the target that the runtime itself calls.
@@ -55,15 +90,24 @@ impl Lender {
         TargetFiles::open(&root).map_err(|error| io(&error))
     }
 
-    /// Runs a program in the target's sandbox, without network.
-    fn run(&self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
-        let command = Inside {
+    /// A command of the target's sandbox, without network, with what the hook had mounted.
+    fn command(&self, argv: &[String], stdin: &[u8], timeout: Duration) -> Inside {
+        let mounts = self.mounts.iter().map(|mount| (mount.source.clone(), mount.path.clone()));
+        Inside {
             argv: argv.to_vec(),
             env: self.variables.clone(),
             stdin: stdin.to_vec(),
             timeout: Some(timeout),
+            read_write: mounts.collect(),
             ..Inside::default()
-        };
+        }
+    }
+
+    fn run(&self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
+        self.run_command(&self.command(argv, stdin, timeout))
+    }
+
+    fn run_command(&self, command: &Inside) -> Lend<Output> {
         let mut output = Output::default();
         let mut take = |stream, bytes: &[u8]| {
             let kept = match stream {
@@ -74,20 +118,24 @@ impl Lender {
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         };
         let ending =
-            self.machine.borrow_mut().inside_exact(&command, &mut take).map_err(|error| io(&error))?;
+            self.machine.borrow_mut().inside_exact(command, &mut take).map_err(|error| io(&error))?;
+        let output =
+            Output { stdout: self.redactor.bytes(output.stdout), stderr: self.redactor.bytes(output.stderr) };
+        let line = || command.argv.join(" ");
         let code = match ending {
             Ending::Exited(0) => return Ok(output),
             Ending::Exited(code) => Some(code),
             Ending::Signalled(_) => None,
             Ending::TimedOut => {
-                return Err(LentError::Limit(format!("`{}` took longer than {timeout:?}", argv.join(" "))));
+                let timeout = command.timeout.unwrap_or_default();
+                return Err(LentError::Limit(format!("`{}` took longer than {timeout:?}", line())));
             }
             Ending::Interrupted => return Err(LentError::Fatal("interrupted".into())),
             Ending::Exceeded(exceeded) => {
-                return Err(LentError::Limit(format!("`{}`: {exceeded}", argv.join(" "))));
+                return Err(LentError::Limit(format!("`{}`: {exceeded}", line())));
             }
         };
-        Err(LentError::Exec { argv: argv.to_vec(), code, stderr_tail: tail(&output.stderr) })
+        Err(LentError::Exec { argv: command.argv.clone(), code, stderr_tail: tail(&output.stderr) })
     }
 
     /// The same for the tools that accounts are made with.
@@ -142,7 +190,7 @@ impl Lent for Lender {
     }
 
     fn read_file(&mut self, path: &str, offset: u64, length: u64) -> Lend<Vec<u8>> {
-        self.files()?.0.read(path, offset, length).map_err(file)
+        self.part(path, offset, length)
     }
 
     fn write_file(&mut self, path: &str, contents: &[u8], mode: u32) -> Lend<()> {
@@ -234,7 +282,9 @@ impl Lent for Lender {
     }
 
     fn execute(&mut self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
-        self.run(argv, stdin, timeout)
+        let output = self.run(argv, stdin, timeout)?;
+        self.bound_cache()?;
+        Ok(output)
     }
 
     fn get_variable(&mut self, name: &str) -> Lend<Option<String>> {
@@ -245,6 +295,64 @@ impl Lent for Lender {
         self.variables.insert(name.to_owned(), value.to_owned());
         self.left.borrow_mut().variables.insert(name.to_owned(), value.to_owned());
         Ok(())
+    }
+
+    fn fetch(&mut self, download: &Download, judge: &mut Judge<'_>) -> Lend<Vec<u8>> {
+        self.download_bytes(download, judge)
+    }
+
+    fn fetch_to_file(
+        &mut self,
+        download: &Download,
+        judge: &mut Judge<'_>,
+        path: &str,
+        mode: u32,
+    ) -> Lend<()> {
+        self.download_file(download, judge, path, mode)
+    }
+
+    fn read_input(&mut self, name: &str) -> Lend<Vec<u8>> {
+        self.input(name)
+    }
+
+    fn write_secret(&mut self, name: &str, path: &str, mode: u32) -> Lend<()> {
+        self.secret_file(name, path, mode)
+    }
+
+    fn cached(&mut self, key: &str) -> Lend<Option<Vec<u8>>> {
+        self.cache.get(key).map_err(|error| io(&error))
+    }
+
+    fn cache_size_with(&mut self, key: &str, bytes: u64) -> Lend<u64> {
+        self.cache.size_with(key, bytes).map_err(|error| io(&error))
+    }
+
+    fn cache(&mut self, key: &str, bytes: &[u8]) -> Lend<()> {
+        self.cache.put(key, bytes).map_err(|error| io(&error))
+    }
+
+    fn mount(&mut self, kind: MountKind, path: &str) -> Lend<()> {
+        self.mount_in_target(kind, path)
+    }
+
+    fn add_kernel_argument(&mut self, key: &str, value: &str) -> Lend<()> {
+        self.kernel_file(|settings, element| settings.argument(element, key, value))
+    }
+
+    fn load_kernel_module(&mut self, name: &str) -> Lend<()> {
+        self.kernel_file(|settings, element| settings.module(element, name))
+    }
+
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Lend<()> {
+        self.kernel_file(|settings, element| settings.sysctl(element, key, value))
+    }
+
+    fn add_repository(&mut self, id: &str) -> Lend<()> {
+        self.catalogued(id)
+    }
+
+    fn install_bootloader(&mut self, kind: BootLoader) -> Lend<()> {
+        self.install_loader(kind)
     }
 
     fn log(&mut self, level: LogLevel, message: &str) {

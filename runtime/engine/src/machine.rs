@@ -10,6 +10,7 @@ use dibw_plan::plan::Confinement;
 use dibw_sys::limits::Exceeded;
 
 pub use crate::disks::{Disks, FileSystem, Volume};
+pub use crate::downloads::Downloads;
 
 /// Which of its two streams a command wrote a line to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Inside {
     pub image_devices: bool,
     /// Directories of the host, mounted read-only: from, to.
     pub read_only: Vec<(PathBuf, String)>,
+    /// Directories of the host, mounted to write to: from, to.
+    pub read_write: Vec<(PathBuf, String)>,
     /// Changes to the target are thrown away.
     pub discard: bool,
 }
@@ -122,7 +125,7 @@ pub enum Full {
 }
 
 /// What privileged work a build needs, that for its disk included. Every method that takes something has one that gives it back.
-pub trait Machine: Disks {
+pub trait Machine: Disks + Downloads {
     /// A new upper directory; later changes to the target land in it.
     ///
     /// # Errors
@@ -179,6 +182,21 @@ pub trait Machine: Disks {
     /// # Errors
     /// When a file system is full or the machine refuses.
     fn move_target_to_disk(&mut self) -> Result<()>;
+
+    /// A directory in memory, empty, of at most so many bytes; there until [`Machine::drop_tmpfs`].
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn tmpfs(&mut self, bytes: u64) -> Result<PathBuf>;
+
+    /// Gives back all directories in memory.
+    ///
+    /// # Errors
+    /// When one is busy.
+    fn drop_tmpfs(&mut self) -> Result<()>;
+
+    /// Where the file system of a mount point of the image is mounted now.
+    fn mounted_at(&self, mount_point: &str) -> Option<PathBuf>;
 
     /// The image file, to read from.
     ///

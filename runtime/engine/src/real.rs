@@ -1,6 +1,7 @@
 //! The machine as it is: [`Machine`] done with `dibw-sys`. Everything taken is held here and given back by `release`.
 
 mod disk;
+mod downloads;
 mod outside;
 
 use std::fs::File;
@@ -47,6 +48,8 @@ pub struct RealMachine {
     moved: Option<Mount>,
     /// What hooks on the host left mounted in the target: the path there, and where it is kept.
     hook_mounts: Vec<(String, PathBuf)>,
+    /// Memory for typed hooks.
+    memory: Vec<Mount>,
     build_dir: PathBuf,
     /// What each command may use.
     limits: Limits,
@@ -84,6 +87,7 @@ impl RealMachine {
             disk: Disk::new(places),
             moved: None,
             hook_mounts: Vec::new(),
+            memory: Vec::new(),
             build_dir,
             limits: Limits::usual()?,
             work: Some(work),
@@ -103,17 +107,21 @@ impl RealMachine {
             true => self.disk.devices().iter().map(|path| device(path)).collect(),
             false => Vec::new(),
         };
-        let bind = |(source, dest): &(PathBuf, String)| Bind {
-            source: source.clone(),
-            dest: dest.into(),
-            access: BindAccess::ReadOnly,
-            owners: BindOwners::Mapped,
+        let bind = |access| {
+            move |(source, dest): &(PathBuf, String)| Bind {
+                source: source.clone(),
+                dest: dest.into(),
+                access,
+                owners: BindOwners::Mapped,
+            }
         };
+        let read_only = command.read_only.iter().map(bind(BindAccess::ReadOnly));
+        let read_write = command.read_write.iter().map(bind(BindAccess::ReadWrite));
         Extras {
             network: network(command.network),
             sysfs: Sysfs::Absent,
             devices,
-            binds: command.read_only.iter().map(bind).chain(self.hook_binds()).collect(),
+            binds: read_only.chain(self.hook_binds()).chain(read_write).collect(),
             ..Extras::default()
         }
     }
@@ -249,6 +257,25 @@ impl Machine for RealMachine {
         Ok(())
     }
 
+    fn tmpfs(&mut self, bytes: u64) -> Result<PathBuf> {
+        let directory = self.build_dir.join(format!("memory-{}", self.memory.len()));
+        std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+        let options = format!("size={bytes},mode=0755,nosuid,nodev");
+        self.memory.push(Mount::new(Path::new("tmpfs"), &directory, "tmpfs", &options)?);
+        Ok(directory)
+    }
+
+    fn drop_tmpfs(&mut self) -> Result<()> {
+        while let Some(mount) = self.memory.pop() {
+            mount.unmount()?;
+        }
+        Ok(())
+    }
+
+    fn mounted_at(&self, mount_point: &str) -> Option<PathBuf> {
+        self.disk.mounted_dir(mount_point).map(Path::to_path_buf)
+    }
+
     fn image(&mut self, name: &str) -> Result<File> {
         let file = self.disk.image(name)?;
         file.try_clone().with_context(|| format!("image {name}"))
@@ -258,6 +285,7 @@ impl Machine for RealMachine {
         // A further signal must not break the unwinding.
         let _shield = signals::Shield::raise();
         let mut errors: Vec<anyhow::Error> = self.uncover_disk().err().into_iter().collect();
+        errors.extend(self.drop_tmpfs().err());
         errors.extend(self.disk.release());
         errors.extend(self.drop_hook_mounts().err());
         errors.extend(self.tree.unmount().err());

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use dibw_host::{
-    Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, Limits, LogLevel, Output, Sudo,
+    Account, Download, FileStat, Follow, GroupKind, Judge, Lend, Lent, LentError, Limits, LogLevel, Output,
+    Sudo,
 };
 use dibw_plan::packages::{Intent, PackageRequest};
 use dibw_plan::{Action, Phase};
-use dibw_policy::{Record, ServiceAction};
+use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
 
 use crate::failure::Failure;
 use crate::lent::Lender;
@@ -28,7 +29,7 @@ impl Build<'_> {
                 continue;
             }
             let (element, loaded) = self.load(step)?;
-            let lender = self.lender(&element.name);
+            let lender = self.lender(element, phase)?;
             let left = lender.left.clone();
             // Whatever ends a rehearsal, the real run reports.
             if let Err(failure) = self.call(element, &loaded, phase, Box::new(Rehearsal(lender)), limits)? {
@@ -53,7 +54,7 @@ struct Rehearsal(Lender);
 
 /// The answer that needs the real run.
 fn unknown<T>() -> Lend<T> {
-    Err(LentError::Fatal("rehearsal: what this program prints is not known yet".into()))
+    Err(LentError::Fatal("rehearsal: what comes of this is not known yet".into()))
 }
 
 impl Lent for Rehearsal {
@@ -91,6 +92,59 @@ impl Lent for Rehearsal {
 
     fn execute(&mut self, _: &[String], _: &[u8], _: Duration) -> Lend<Output> {
         unknown()
+    }
+
+    /// Nothing leaves the machine in a rehearsal.
+    fn fetch(&mut self, _: &Download, _: &mut Judge<'_>) -> Lend<Vec<u8>> {
+        unknown()
+    }
+
+    fn fetch_to_file(&mut self, _: &Download, _: &mut Judge<'_>, _: &str, _: u32) -> Lend<()> {
+        Ok(())
+    }
+
+    fn read_input(&mut self, name: &str) -> Lend<Vec<u8>> {
+        self.0.read_input(name)
+    }
+
+    fn cached(&mut self, key: &str) -> Lend<Option<Vec<u8>>> {
+        self.0.cached(key)
+    }
+
+    fn cache_size_with(&mut self, key: &str, bytes: u64) -> Lend<u64> {
+        self.0.cache_size_with(key, bytes)
+    }
+
+    fn cache(&mut self, _: &str, _: &[u8]) -> Lend<()> {
+        Ok(())
+    }
+
+    fn write_secret(&mut self, _: &str, _: &str, _: u32) -> Lend<()> {
+        Ok(())
+    }
+
+    fn mount(&mut self, _: MountKind, _: &str) -> Lend<()> {
+        Ok(())
+    }
+
+    fn add_kernel_argument(&mut self, _: &str, _: &str) -> Lend<()> {
+        Ok(())
+    }
+
+    fn load_kernel_module(&mut self, _: &str) -> Lend<()> {
+        Ok(())
+    }
+
+    fn set_sysctl(&mut self, _: &str, _: &str) -> Lend<()> {
+        Ok(())
+    }
+
+    fn add_repository(&mut self, _: &str) -> Lend<()> {
+        Ok(())
+    }
+
+    fn install_bootloader(&mut self, _: BootLoader) -> Lend<()> {
+        Ok(())
     }
 
     fn write_file(&mut self, _: &str, _: &[u8], _: u32) -> Lend<()> {

@@ -1,6 +1,6 @@
 //! A build, from the plan to the artifacts, in story order. Everything taken from the machine is given back, whatever happens.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -15,8 +15,11 @@ use crate::audit::Audit;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
+use crate::kernel_files::KernelSettings;
 use crate::machine::{Full, Machine};
+use crate::offers::Offers;
 use crate::real::RealMachine;
+use crate::redaction::{Redacted, Redactor};
 use crate::target::TargetFiles;
 use dibw_compat::environment::Variables;
 
@@ -44,6 +47,8 @@ pub struct Caller {
     pub variables: Variables,
     /// Whose the artifacts are to be, user and group; none means root's.
     pub owner: Option<(u32, u32)>,
+    /// What he offers to typed elements by name.
+    pub offers: Offers,
 }
 
 /// What a build made.
@@ -64,6 +69,14 @@ pub struct Build<'a> {
     pub(crate) hooks: PathBuf,
     /// Which element each file of the hooks tree came from.
     pub(crate) owners: Owners,
+    /// What is offered to typed elements by name.
+    pub(crate) offers: Rc<Offers>,
+    pub(crate) redactor: Rc<Redactor>,
+    pub(crate) secrets_in_target: Rc<Cell<bool>>,
+    /// Where typed elements keep things from build to build.
+    pub(crate) element_caches: PathBuf,
+    /// What typed elements asked of the kernel, by element.
+    pub(crate) kernel: Rc<RefCell<BTreeMap<String, KernelSettings>>>,
     pub(crate) image_cache: PathBuf,
     pub(crate) lockfiles: Option<PathBuf>,
     pub(crate) start_dir: PathBuf,
@@ -118,7 +131,10 @@ pub fn build_on(
     machine: Rc<RefCell<dyn Machine>>,
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
-    let mut outcome = Build::new(plan, paths, caller, machine.clone(), events.clone()).and_then(Build::run);
+    let redactor = Rc::new(Redactor::new(&caller.offers));
+    let events: Rc<dyn Events> = Rc::new(Redacted { listener: events, redactor: redactor.clone() });
+    let mut outcome = Build::new(plan, paths, caller, machine.clone(), events.clone(), redactor.clone())
+        .and_then(Build::run);
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
         match &mut outcome {
@@ -127,7 +143,7 @@ pub fn build_on(
             Ok(_) => events.tell(Event::Message { level: Level::Warn, element: String::new(), text }),
         }
     }
-    outcome
+    outcome.map_err(|failure| redactor.failure(failure))
 }
 
 impl<'a> Build<'a> {
@@ -137,6 +153,7 @@ impl<'a> Build<'a> {
         caller: &Caller,
         machine: Rc<RefCell<dyn Machine>>,
         events: Rc<dyn Events>,
+        redactor: Rc<Redactor>,
     ) -> Result<Self, Failure> {
         let work_dir = machine.borrow().work_dir().to_path_buf();
         // Another build may be using the cache: one that wants nothing of it has its own.
@@ -162,6 +179,11 @@ impl<'a> Build<'a> {
             image_bytes: None,
             done: 0,
             owners: Owners::default(),
+            offers: Rc::new(caller.offers.clone()),
+            redactor,
+            secrets_in_target: Rc::default(),
+            element_caches: paths.cache.join("elements"),
+            kernel: Rc::default(),
             image_cache,
             lockfiles: paths.lockfiles.clone(),
             start_dir: std::env::current_dir().context("the current directory")?,

@@ -11,9 +11,10 @@ use dibw_plan::{Action, Phase, Step};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::hex;
+use crate::element_cache::ElementCache;
 use crate::events::Level;
 use crate::failure::Failure;
-use crate::lent::Lender;
+use crate::lent::{CacheMount, Lender};
 use crate::rehearsal::package_requests;
 use crate::run::Build;
 
@@ -21,12 +22,15 @@ impl<'a> Build<'a> {
     /// Runs the typed hook of a step.
     pub(crate) fn typed_hook(&mut self, phase: Phase, step: &Step) -> Result<(), Failure> {
         let (element, loaded) = self.load(step)?;
-        let lender = self.lender(&element.name);
+        let lender = self.lender(element, phase)?;
         let left = lender.left.clone();
-        if let Err(failure) = self.call(element, &loaded, phase, Box::new(lender), Limits::default())? {
+        let ended = self.call(element, &loaded, phase, Box::new(lender), Limits::default())?;
+        self.machine().drop_tmpfs()?;
+        if let Err(failure) = ended {
             return Err(from_hook(&failure));
         }
         let left = left.take();
+        self.index_updated &= !left.new_repositories;
         self.base_variables.extend(left.variables.clone());
         self.variables.extend(left.variables.clone());
         self.unforeseen(element, phase, left)
@@ -74,15 +78,27 @@ impl<'a> Build<'a> {
     }
 
     /// What the hooks of an element are lent.
-    pub(crate) fn lender(&self, element: &str) -> Lender {
-        Lender {
+    pub(crate) fn lender(&self, element: &PlannedElement, phase: Phase) -> Result<Lender> {
+        let digest = &component(element)?.digest;
+        let disk = self.plan.disk.as_ref();
+        Ok(Lender {
             machine: self.machine.clone(),
             events: self.events.clone(),
             audit: self.audit.clone(),
-            element: element.to_owned(),
+            element: element.name.clone(),
             variables: self.inside_variables(),
             left: Rc::default(),
-        }
+            phase,
+            offers: self.offers.clone(),
+            redactor: self.redactor.clone(),
+            secrets_in_target: self.secrets_in_target.clone(),
+            cache: ElementCache::new(&self.element_caches, &element.name, digest, self.plan.refresh),
+            kernel: self.kernel.clone(),
+            esp: disk.and_then(|disk| disk.layout.esp()).map(str::to_owned),
+            offline: self.plan.offline,
+            mounts: Vec::new(),
+            cache_mount: CacheMount::default(),
+        })
     }
 
     /// Calls a hook; the inner result is the hook's own.

@@ -23,6 +23,10 @@ pub(crate) struct State {
     pub(crate) clock: GuestClock,
     pub(crate) calls: u64,
     pub(crate) log_bytes: usize,
+    /// Mounts that the hook asked for.
+    pub(crate) mounts: usize,
+    /// Settings for the kernel that the hook asked for.
+    pub(crate) settings: usize,
     pub(crate) panic: Option<PanicNote>,
     pub(crate) denials: Vec<Denial>,
     pub(crate) last_error: Option<LastError>,
@@ -100,16 +104,19 @@ impl State {
                 Ok(())
             }
             Decision::Malformed { message } => Err(Halt::Guest(Error::Invalid(message))),
-            Decision::Deny(denial) => {
-                let told = WitDenial {
-                    capability: denial.capability.to_string(),
-                    subject: denial.subject.clone(),
-                    rule: denial.rule.clone(),
-                };
-                self.denials.push(denial);
-                Err(Halt::Guest(Error::Denied(told)))
-            }
+            Decision::Deny(denial) => Err(self.refuse(denial)),
         }
+    }
+
+    /// Tells the guest of a refusal, and remembers it for the case that the guest gives up over it.
+    pub(crate) fn refuse(&mut self, denial: Denial) -> Halt {
+        let told = WitDenial {
+            capability: denial.capability.to_string(),
+            subject: denial.subject.clone(),
+            rule: denial.rule.clone(),
+        };
+        self.denials.push(denial);
+        Halt::Guest(Error::Denied(told))
     }
 
     /// Asks for an operation on a path twice: as it is spelled, and where it really lands. Both must be allowed,

@@ -6,9 +6,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use dibw_policy::{Record, ServiceAction};
+use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
 
 /// Why something lent did not work. All but `Fatal` are told to the element, which may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +136,53 @@ pub enum LogLevel {
     Error,
 }
 
+/// What is known of a download's contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Their SHA-256: 64 lower-case hexadecimal digits.
+    Sha256(String),
+    /// Nothing at first; from then on they must stay the same.
+    FirstUse,
+    /// Nothing.
+    Unknown,
+}
+
+/// A header of a download whose value is a secret. It goes to the origin of the first URL only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// The name of the secret.
+    pub secret: String,
+}
+
+/// What is to be downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// From where.
+    pub url: String,
+    /// What is known of it.
+    pub expected: Expected,
+    /// A secret to send.
+    pub header: Option<Header>,
+    /// The most bytes it may have.
+    pub most: u64,
+    /// The longest it may take.
+    pub time: Duration,
+}
+
+/// The policy's answer about one hop of a download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// To be recorded before anything is sent there.
+    pub record: Record,
+    /// Why the download must end here.
+    pub refused: Option<String>,
+}
+
+/// Decides about one hop, by its URL and the addresses that its name leads to.
+pub type Judge<'a> = dyn FnMut(&str, &[IpAddr]) -> Verdict + 'a;
+
 /// What the engine lends to one hook. `Any`, so that the engine can take its own type back out of the outcome
 /// (`let any: Box<dyn Any> = outcome.lent`).
 #[expect(clippy::missing_errors_doc, reason = "each fails as `LentError` says")]
@@ -185,6 +233,38 @@ pub trait Lent: Any {
     fn get_variable(&mut self, name: &str) -> Lend<Option<String>>;
     /// Sets a variable for later hooks.
     fn set_variable(&mut self, name: &str, value: &str) -> Lend<()>;
+    /// Downloads. Every hop is judged when its addresses are known and before anything is sent; its record is kept first.
+    fn fetch(&mut self, download: &Download, judge: &mut Judge<'_>) -> Lend<Vec<u8>>;
+    /// The same into a file of the target, as [`Lent::write_file`] writes it.
+    fn fetch_to_file(
+        &mut self,
+        download: &Download,
+        judge: &mut Judge<'_>,
+        path: &str,
+        mode: u32,
+    ) -> Lend<()>;
+    /// A file that is offered under this name.
+    fn read_input(&mut self, name: &str) -> Lend<Vec<u8>>;
+    /// Writes a secret as [`Lent::write_file`] writes; its bytes are not shown to anybody else.
+    fn write_secret(&mut self, name: &str, path: &str, mode: u32) -> Lend<()>;
+    /// What this element at this digest kept under the key; none when there is nothing sound.
+    fn cached(&mut self, key: &str) -> Lend<Option<Vec<u8>>>;
+    /// Bytes of all that it keeps, once so many are kept under the key.
+    fn cache_size_with(&mut self, key: &str, bytes: u64) -> Lend<u64>;
+    /// Keeps bytes under the key for this element at this digest.
+    fn cache(&mut self, key: &str, bytes: &[u8]) -> Lend<()>;
+    /// Has something mounted there for the programs that follow.
+    fn mount(&mut self, kind: MountKind, path: &str) -> Lend<()>;
+    /// Adds an argument of the image's kernel; an empty value is a bare key.
+    fn add_kernel_argument(&mut self, key: &str, value: &str) -> Lend<()>;
+    /// Has a module loaded at boot.
+    fn load_kernel_module(&mut self, name: &str) -> Lend<()>;
+    /// Has a kernel setting set at boot.
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Lend<()>;
+    /// Adds a repository of the site's catalogue.
+    fn add_repository(&mut self, id: &str) -> Lend<()>;
+    /// Installs a boot loader on the image's disk.
+    fn install_bootloader(&mut self, kind: BootLoader) -> Lend<()>;
     /// A line of the element; control characters are already escaped.
     fn log(&mut self, level: LogLevel, message: &str);
     /// One decision. An error ends the hook: nothing goes on unrecorded.

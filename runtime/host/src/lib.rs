@@ -20,6 +20,9 @@ mod run;
 pub use component::{Inspection, LARGEST, MANIFEST_SECTION, inspect, read_manifest};
 pub use componentize::componentize;
 pub use failure::{FailureKind, Frame, HookFailure};
-pub use lent::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
+pub use lent::{
+    Account, Download, Expected, FileStat, Follow, GroupKind, Header, Judge, Lend, Lent, LentError, LogLevel,
+    Output, Sudo, Verdict,
+};
 pub use limits::{Limit, Limits};
 pub use run::{HookCall, HookOutcome, Host, LoadedElement, Usage};

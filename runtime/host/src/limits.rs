@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{CallHook, ResourceLimiter};
 
+use crate::bindings::dibw::element::types::Error;
+use crate::gate::Halt;
+
 /// Bounds for one hook. Values to start from: SANDBOX.md section 5.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -24,6 +27,10 @@ pub struct Limits {
     pub host_calls: u64,
     /// Longest time a program in the target may be given.
     pub program_time: Duration,
+    /// Bytes of one download into a file of the target.
+    pub download_bytes: u64,
+    /// Longest time a download may take.
+    pub download_time: Duration,
 }
 
 const MIB: usize = 1024 * 1024;
@@ -38,6 +45,8 @@ impl Default for Limits {
             file_bytes: 16 * MIB,
             host_calls: 100_000,
             program_time: Duration::from_secs(3600),
+            download_bytes: 4 << 30,
+            download_time: Duration::from_secs(1800),
         }
     }
 }
@@ -90,6 +99,15 @@ impl fmt::Display for Size {
             bytes => write!(f, "{bytes} bytes"),
         }
     }
+}
+
+/// Refuses what is larger than it may be.
+pub(crate) fn within(what: &str, bytes: usize, most: usize) -> Result<(), Halt> {
+    if bytes > most {
+        let why = format!("{what}: {bytes} bytes are more than {}", Size(most));
+        return Err(Halt::Guest(Error::Limit(why)));
+    }
+    Ok(())
 }
 
 /// Refuses growth beyond the bounds, and remembers that it did.

@@ -149,6 +149,8 @@ impl Host {
             clock: GuestClock::new(call.limits.guest_time),
             calls: 0,
             log_bytes: 0,
+            mounts: 0,
+            settings: 0,
             panic: None,
             denials: Vec::new(),
             last_error: None,

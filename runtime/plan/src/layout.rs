@@ -324,6 +324,23 @@ impl Layout {
         self.filesystem_at("/boot").map(|boot| boot.label.as_str())
     }
 
+    /// Where the EFI system partition is mounted.
+    pub fn esp(&self) -> Option<&str> {
+        let is_esp = |image: &str, number: u32| {
+            let image = self.images.iter().find(|known| known.name == image);
+            let table = image.and_then(|image| image.table.as_ref());
+            let partition = table.and_then(|table| table.partitions.iter().find(|p| p.number == number));
+            partition.is_some_and(|partition| partition.kind.is_esp())
+        };
+        let made_on_it = |filesystem: &&Filesystem| match &filesystem.device {
+            Device::Partition { image, number, .. } => is_esp(image, *number),
+            Device::Image { .. } | Device::LogicalVolume { .. } => false,
+        };
+        let filesystem = self.filesystems.iter().find(made_on_it)?;
+        let mount = self.mounts.iter().find(|mount| mount.filesystem == filesystem.name)?;
+        Some(&mount.mount_point)
+    }
+
     /// All mount points in the order of the configuration, `none` for swap included.
     pub fn mount_points(&self) -> Vec<&str> {
         let mut mounts: Vec<&Mount> = self.mounts.iter().collect();

@@ -44,6 +44,7 @@ pub mod url;
 pub mod variable;
 pub mod yaml;
 
+pub use address::{AddressClass, Cidr};
 pub use audit::{Chain, Circumstance, Record};
 pub use capability::{Capability, ServiceAction};
 pub use class::Class;

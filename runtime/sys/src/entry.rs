@@ -36,7 +36,8 @@ use crate::supervise::{is_closed, unshare};
 use crate::syscalls::Cage;
 use crate::watch::Watch;
 use crate::{
-    handover, inside_root, kept_mounts, launch, loopback, netns, outside_root, privileges, seccomp, userns,
+    domain, handover, inside_root, kept_mounts, launch, loopback, network, outside_root, privileges, seccomp,
+    userns,
 };
 
 /// Serves a job of [`crate::runner::Runner`] when this process was started for one; otherwise does nothing.
@@ -129,12 +130,12 @@ fn outside(job: &OutsideJob, channel: &mut Channel) -> Result<()> {
 }
 
 /// Namespaces of our own; the pid namespace begins with the next fork.
-fn private_world(more: UnshareFlags, network: Network, netns: Option<&Path>) -> Result<()> {
+fn private_world(more: UnshareFlags, wanted: Network, netns: Option<&Path>) -> Result<()> {
     let mut flags =
         more | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWPID;
-    match (network, netns) {
+    match (wanted, netns) {
         (Network::None, None) => flags |= UnshareFlags::NEWNET,
-        (Network::None, Some(path)) => netns::join(path)?,
+        (Network::None, Some(path)) => network::join(path)?,
         (Network::Host, _) => {}
     }
     unshare(flags).context("make namespaces")?;
@@ -162,8 +163,7 @@ fn keep(
         let enter = || {
             join(&files.groups)?;
             give_up()?;
-            let held = privileges::held()?;
-            let listener = cage.map(|cage| seccomp::install(&cage.denials(held))).transpose()?.flatten();
+            let listener = cage.map(enclose).transpose()?.flatten();
             // The keeper must be the only one who has it: when the keeper is gone, nothing may wait for an answer.
             handover::give(&inits, listener.as_ref())
         };
@@ -183,6 +183,12 @@ fn keep(
     drop(life_held);
     let attempts = watch.map(Watch::finish).unwrap_or_default();
     serde_json::to_writer(files.account, &attempts).context("write the account of denied calls")
+}
+
+/// What comes last: neither of them could be set up under the other's eyes. Returns the filter's listener.
+fn enclose(cage: Cage) -> Result<Option<OwnedFd>> {
+    domain::enter(cage)?;
+    seccomp::install(&cage.denials(privileges::held()?))
 }
 
 /// Answers denied calls and waits for the init; kills it once the engine hangs up or is gone.
@@ -285,7 +291,8 @@ fn own_outputs(stdin: Option<&File>, id_base: u32) -> Result<()> {
     stdin.map_or(Ok(()), |file| fchown(file, uid, gid).context("own stdin"))
 }
 
-fn close_inherited() {
+/// Closes what whoever started this process left open, but for standard input and outputs. Call it first.
+pub(crate) fn close_inherited() {
     // SAFETY: nothing in this process has opened a descriptor yet; those beyond 2 were left by whoever started it.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0) };
 }

@@ -59,6 +59,15 @@ pub(crate) fn become_mapped_root(base: u32) -> Result<()> {
     set_thread_res_uid(uid, uid, uid).context("change user")
 }
 
+/// Becomes a user of the host that owns nothing, without any capability, for good.
+pub(crate) fn become_nobody(id: u32) -> Result<()> {
+    forget_session_keyring();
+    // Keeps the capabilities that are needed to give all of them up.
+    become_mapped_root(id)?;
+    limit_capabilities(CapabilitySet::empty())?;
+    set_no_new_privs(true).context("no-new-privs")
+}
+
 /// Enters the user namespace as its root, for good, with the eight capabilities. `outside` the target also with that to change the root
 /// directory, which leads nowhere but to what the command sees anyway: bootstrap tools do it.
 pub(crate) fn become_target_root(userns: BorrowedFd<'_>, outside: bool) -> Result<()> {

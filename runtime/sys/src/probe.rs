@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -172,6 +172,32 @@ pub fn idmapped_tmpfs() -> Result<()> {
 /// With the step that failed.
 pub fn idmapped_layers(dir: &Path) -> Result<()> {
     idmap_trial::try_layers(dir)
+}
+
+/// Whether the system calls that a cage denies can be accounted; they are denied in any case.
+///
+/// # Errors
+/// When they cannot.
+pub fn observed_filters() -> Result<()> {
+    crate::seccomp::available()
+}
+
+/// Whether commands get a Landlock domain, and all of it.
+///
+/// # Errors
+/// What the kernel lacks.
+pub fn landlock() -> Result<()> {
+    crate::domain::available()
+}
+
+/// Whether memory, processes and processor time of commands can be limited.
+///
+/// # Errors
+/// With the names of the controllers that there are none of.
+pub fn control_groups() -> Result<()> {
+    let missing = crate::cgroup::Groups::find()?.missing();
+    ensure!(missing.is_empty(), "no control groups for: {}", missing.join(", "));
+    Ok(())
 }
 
 /// Bytes that we may still write on the file system of `path`.

@@ -56,7 +56,7 @@ pub struct Extras {
     pub binds: Vec<Bind>,
     /// It runs outside the target: it sees the machine, and the target where that is mounted.
     pub host: Option<HostView>,
-    /// A network namespace to be in, in place of an empty one; see [`crate::netns::NetworkNamespace::path`].
+    /// A network namespace to be in, in place of an empty one; see [`crate::network::NetworkNamespace::proc_path`].
     pub netns: Option<PathBuf>,
 }
 

@@ -72,6 +72,21 @@ fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> Result<RawFd, Er
     RawFd::try_from(answer).map_err(|_| Errno::OVERFLOW)
 }
 
+/// Whether denied calls can be observed here.
+///
+/// # Errors
+/// When the kernel knows no filters, or none with a listener.
+pub(crate) fn available() -> Result<()> {
+    let action = SECCOMP_RET_USER_NOTIF;
+    // SAFETY: the kernel reads one number, which outlives the call.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
+    match answer {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()).context("filters with a listener (Linux 5.0)"),
+    }
+}
+
 /// The filter.
 pub(crate) fn program(denials: &[&Denial], observer: Observer) -> Vec<sock_filter> {
     let mut code = vec![

@@ -4,6 +4,7 @@
 //! The last component of a path is never followed here. Files and links come into place by rename, whole or not at all.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,9 @@ use rustix::io::Errno;
 use crate::in_root::{FileError, check, invalid, open, refused, split};
 use crate::target_files::{Place, TargetRoot, kind_name};
 use crate::{copy_tree, tree_walk};
+
+/// Bytes copied at once.
+const PIECE: usize = 128 << 10;
 
 /// What becomes of setuid, setgid and sticky in a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +45,57 @@ impl TargetRoot {
         if contents.len() as u64 > self.limit {
             return Err(FileError::TooLarge { path: path.to_owned(), limit: self.limit });
         }
+        self.write_with(path, mode, special, &mut |file| write_all(file, contents))
+    }
+
+    /// As [`TargetRoot::write`], with all that `contents` still has.
+    ///
+    /// # Errors
+    /// As there; and when `contents` can't be read.
+    pub fn write_from(
+        &self,
+        path: &str,
+        contents: &mut File,
+        mode: u32,
+        special: SpecialBits,
+    ) -> Result<(), FileError> {
+        let limit = self.limit;
+        let mut too_large = false;
+        let written = self.write_with(path, mode, special, &mut |file| {
+            let mut piece = vec![0; PIECE];
+            let mut whole = 0;
+            loop {
+                let count = rustix::io::retry_on_intr(|| rustix::io::read(&*contents, piece.as_mut_slice()))?;
+                whole += count as u64;
+                too_large = whole > limit;
+                match count {
+                    0 => return Ok(()),
+                    _ if too_large => return Err(Errno::FBIG),
+                    count => write_all(file, &piece[..count])?,
+                }
+            }
+        });
+        match too_large {
+            true => Err(FileError::TooLarge { path: path.to_owned(), limit }),
+            false => written,
+        }
+    }
+
+    fn write_with(
+        &self,
+        path: &str,
+        mode: u32,
+        special: SpecialBits,
+        fill: &mut dyn FnMut(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<(), FileError> {
         let mode = mode_bits(path, mode, special)?;
         let place = self.place_made(path)?;
         let temporary = temporary_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&place.parent, &temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| refused(path, errno))?;
-        let done = write_all(&file, contents)
-            .and_then(|()| own(file.as_fd()))
-            .and_then(|()| rustix::fs::fchmod(&file, mode));
+        let done =
+            fill(&file).and_then(|()| own(file.as_fd())).and_then(|()| rustix::fs::fchmod(&file, mode));
         self.put(place, temporary, done, path)
     }
 

@@ -53,6 +53,17 @@ pub fn hooks(arguments: TokenStream, input: TokenStream) -> TokenStream {
 /// | `user_privileged` | a group with root's powers, beside `user`: `sudo`, `docker` ...; `root` for uid 0 |
 /// | `exec` | a command line: words separated by single spaces, a last `**` for any further ones |
 /// | `variable`, `set_variable` | a variable's name |
+/// | `fetch` | a URL prefix; then `required` (the default: a SHA-256), `first-use` or `none` |
+/// | `address` | a block of addresses that are not public, as `10.0.0.0/8`, beside the `fetch` that leads there |
+/// | `input` | the name of a file that the site offers |
+/// | `secret` | the name of a secret, then `file PATH` or `header ORIGIN` |
+/// | `cache` | the most bytes kept from build to build, as `64MiB` |
+/// | `mount` | `tmpfs`, `cache` or `esp`, then a path glob |
+/// | `kernel_argument`, `kernel_module`, `sysctl` | a key or name, or a glob of them |
+/// | `unsafe_kernel_argument` | beside `kernel_argument`: a key that weakens the image |
+/// | `bootloader` | `grub-pc`, `grub-efi` or `systemd-boot` |
+/// | `repository` | an id of the site's catalogue of package repositories |
+/// | `layout` | a kind of node in the element's `layout:` |
 ///
 /// ```text
 /// needs! { write "/etc/motd"; package "nginx", "nginx-common"; enable "nginx.service"; privileged systemd_units }

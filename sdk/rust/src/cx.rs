@@ -14,7 +14,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The way to the target. Paths are absolute in the target and never leave it, whatever links lie on the way.
 pub struct Cx {
-    host: Answerer,
+    pub(crate) host: Answerer,
 }
 
 /// In a component the answerer is a type of its own, not a trait object: a table of methods would keep every import, and the imports

@@ -117,4 +117,23 @@ pub trait Host: sealed::Sealed {
     fn run(&self, argv: &[String], stdin: &[u8], timeout_seconds: u32) -> Result<Output>;
     fn variable(&self, name: &str) -> Result<Option<String>>;
     fn set_variable(&self, name: &str, value: &str) -> Result;
+    fn fetch(&self, url: &str, checksum: &str, header: Option<(&str, &str)>) -> Result<Vec<u8>>;
+    fn fetch_to_file(
+        &self,
+        url: &str,
+        checksum: &str,
+        header: Option<(&str, &str)>,
+        path: &str,
+        mode: u32,
+    ) -> Result;
+    fn input(&self, name: &str) -> Result<Vec<u8>>;
+    fn write_secret(&self, name: &str, path: &str, mode: u32) -> Result;
+    fn cached(&self, key: &str) -> Result<Option<Vec<u8>>>;
+    fn cache(&self, key: &str, bytes: &[u8]) -> Result;
+    fn mount(&self, kind: &str, path: &str) -> Result;
+    fn add_kernel_argument(&self, key: &str, value: &str) -> Result;
+    fn load_kernel_module(&self, name: &str) -> Result;
+    fn set_sysctl(&self, key: &str, value: &str) -> Result;
+    fn add_repository(&self, id: &str) -> Result;
+    fn install_bootloader(&self, kind: &str) -> Result;
 }

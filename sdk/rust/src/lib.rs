@@ -35,7 +35,7 @@
 //! | `std::fs`, `std::path::Path::exists` | fail with `Unsupported` | [`Cx::read`], [`Cx::write`], [`Cx::exists`] |
 //! | `std::env::var` | always unset | [`Cx::variable`], or `#[config(env = "DIB_X")]` |
 //! | `std::process::Command` | fails with `Unsupported` | [`Cx::run`] |
-//! | `std::net` | fails with `Unsupported` | packages of the distribution ([`Cx::packages`]) |
+//! | `std::net` | fails with `Unsupported` | [`Cx::fetch`], packages of the distribution ([`Cx::packages`]) |
 //! | `std::time::{Instant, SystemTime}::now` | panic | [`Cx::source_date_epoch`] |
 //! | `println!` | writes nowhere | [`Cx::info`], [`Cx::warn`] |
 //!
@@ -46,6 +46,8 @@
 extern crate self as dibw_sdk;
 
 mod account;
+mod boot;
+mod brought;
 pub mod config;
 mod cx;
 mod element;
@@ -62,6 +64,8 @@ pub mod text;
 pub mod wasm;
 
 pub use account::Account;
+pub use boot::BootLoader;
+pub use brought::Fetch;
 pub use config::{Config, ConfigValue, Scalar};
 pub use cx::Cx;
 pub use dibw_sdk_macros::{Config, ConfigValue, hooks, needs};
@@ -79,8 +83,8 @@ pub const API: &str = "0.1";
 /// Everything an element needs: `use dibw_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Account, Config, ConfigValue, Cx, Described, Element, Error, FileKind, Hook, Hooks, Output, Phase,
-        Result, Scalar, Stat, element, hooks, needs,
+        Account, BootLoader, Config, ConfigValue, Cx, Described, Element, Error, FileKind, Hook, Hooks,
+        Output, Phase, Result, Scalar, Stat, element, hooks, needs,
     };
 }
 

@@ -196,4 +196,47 @@ impl Host for Imports {
     fn set_variable(&self, name: &str, value: &str) -> Result {
         imports::env::set(name, value).map_err(from_contract)
     }
+    fn fetch(&self, url: &str, checksum: &str, header: Option<(&str, &str)>) -> Result<Vec<u8>> {
+        imports::net::fetch(url, checksum, header).map_err(from_contract)
+    }
+    fn fetch_to_file(
+        &self,
+        url: &str,
+        checksum: &str,
+        header: Option<(&str, &str)>,
+        path: &str,
+        mode: u32,
+    ) -> Result {
+        imports::net::fetch_to_file(url, checksum, header, path, mode).map_err(from_contract)
+    }
+    fn input(&self, name: &str) -> Result<Vec<u8>> {
+        imports::inputs::read(name).map_err(from_contract)
+    }
+    fn write_secret(&self, name: &str, path: &str, mode: u32) -> Result {
+        imports::secrets::write_file(name, path, mode).map_err(from_contract)
+    }
+    fn cached(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        imports::cache::get(key).map_err(from_contract)
+    }
+    fn cache(&self, key: &str, bytes: &[u8]) -> Result {
+        imports::cache::put(key, bytes).map_err(from_contract)
+    }
+    fn mount(&self, kind: &str, path: &str) -> Result {
+        imports::mounts::request(kind, path).map_err(from_contract)
+    }
+    fn add_kernel_argument(&self, key: &str, value: &str) -> Result {
+        imports::kernel::add_argument(key, value).map_err(from_contract)
+    }
+    fn load_kernel_module(&self, name: &str) -> Result {
+        imports::kernel::load_module(name).map_err(from_contract)
+    }
+    fn set_sysctl(&self, key: &str, value: &str) -> Result {
+        imports::kernel::set_sysctl(key, value).map_err(from_contract)
+    }
+    fn add_repository(&self, id: &str) -> Result {
+        imports::packages::add_repository(id).map_err(from_contract)
+    }
+    fn install_bootloader(&self, kind: &str) -> Result {
+        imports::bootloader::install(kind).map_err(from_contract)
+    }
 }

@@ -1,15 +1,16 @@
 //! The stand-in for the runtime: asks the gate, then does what was asked in memory.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dibw_policy::{Operation, ServiceAction, path::normalise};
+use dibw_policy::{BootLoader, Operation, ServiceAction, path::normalise};
 use dibw_sdk::host::{Host, sealed::Sealed};
 use dibw_sdk::{Account, Error, Output, Result, Stat};
 
 use crate::gate::Gate;
 use crate::mock::Unit;
 use crate::tree::{Contents, Tree};
+use crate::urls::{Known, Urls};
 
 /// What the test set up, and what the element did.
 #[derive(Default)]
@@ -29,6 +30,17 @@ pub struct Recorded {
     pub stdin: Vec<Vec<u8>>,
     pub programs: Vec<(String, Result<Output>)>,
     pub log: Vec<(String, String)>,
+    pub urls: Urls,
+    pub inputs: BTreeMap<String, Vec<u8>>,
+    pub secrets: BTreeSet<String>,
+    pub cache: BTreeMap<String, Vec<u8>>,
+    pub mounts: Vec<(String, String)>,
+    pub kernel_arguments: BTreeSet<String>,
+    pub kernel_modules: BTreeSet<String>,
+    pub sysctl: BTreeMap<String, String>,
+    pub catalogue: BTreeSet<String>,
+    pub repositories: Vec<String>,
+    pub bootloaders: Vec<String>,
 }
 
 /// Answers an element's requests.
@@ -59,6 +71,25 @@ impl Answers {
         self.ask(Operation::SetService { action, unit: unit.to_owned() })?;
         self.recorded.borrow_mut().units.insert(unit.to_owned(), state);
         Ok(())
+    }
+
+    /// Asks for a download as the runtime does, before anything is sent.
+    fn may_fetch(&self, url: &str, checksum: &str, header: Option<(&str, &str)>) -> Result<Known> {
+        let known = Known::parse(checksum)?;
+        let (url, checksum) = (url.to_owned(), known.kind());
+        self.ask(Operation::Fetch { url: url.clone(), checksum, addresses: Vec::new() })?;
+        if let Some((_, secret)) = header {
+            self.ask(Operation::SendSecret { name: secret.to_owned(), origin: url })?;
+            self.known_secret(secret)?;
+        }
+        Ok(known)
+    }
+
+    fn known_secret(&self, name: &str) -> Result {
+        match self.recorded.borrow().secrets.contains(name) {
+            true => Ok(()),
+            false => Err(Error::NotFound(format!("no secret is offered as {name}"))),
+        }
     }
 
     fn known_account(&self, name: &str) -> Result {
@@ -249,6 +280,102 @@ impl Host for Answers {
     fn set_variable(&self, name: &str, value: &str) -> Result {
         self.ask(Operation::SetVariable { name: name.to_owned() })?;
         self.recorded.borrow_mut().variables.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn fetch(&self, url: &str, checksum: &str, header: Option<(&str, &str)>) -> Result<Vec<u8>> {
+        let checksum = self.may_fetch(url, checksum, header)?;
+        self.recorded.borrow().urls.answer(url, &checksum)
+    }
+
+    fn fetch_to_file(
+        &self,
+        url: &str,
+        checksum: &str,
+        header: Option<(&str, &str)>,
+        path: &str,
+        mode: u32,
+    ) -> Result {
+        self.ask(Operation::WriteFile { path: path.to_owned(), mode })?;
+        let checksum = self.may_fetch(url, checksum, header)?;
+        let path = normalise(path).map_err(Error::Invalid)?;
+        let contents = self.recorded.borrow().urls.answer(url, &checksum)?;
+        self.recorded.borrow_mut().tree.put(&path, Contents::File(contents), mode)
+    }
+
+    fn input(&self, name: &str) -> Result<Vec<u8>> {
+        self.ask(Operation::ReadInput { name: name.to_owned() })?;
+        let found = self.recorded.borrow().inputs.get(name).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("no input is offered as {name}")))
+    }
+
+    fn write_secret(&self, name: &str, path: &str, mode: u32) -> Result {
+        self.ask(Operation::WriteFile { path: path.to_owned(), mode })?;
+        self.ask(Operation::WriteSecret { name: name.to_owned(), path: path.to_owned() })?;
+        self.known_secret(name)?;
+        let path = normalise(path).map_err(Error::Invalid)?;
+        let contents = Contents::File(format!("<secret {name}>").into_bytes());
+        self.recorded.borrow_mut().tree.put(&path, contents, mode)
+    }
+
+    fn cached(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.ask(Operation::UseCache { bytes: 0 })?;
+        Ok(self.recorded.borrow().cache.get(key).cloned())
+    }
+
+    fn cache(&self, key: &str, bytes: &[u8]) -> Result {
+        let others = |recorded: &Recorded| -> usize {
+            recorded.cache.iter().filter(|(known, _)| *known != key).map(|(_, kept)| kept.len()).sum()
+        };
+        let whole = others(&self.recorded.borrow()) + bytes.len();
+        self.ask(Operation::UseCache { bytes: whole as u64 })?;
+        self.recorded.borrow_mut().cache.insert(key.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn mount(&self, kind: &str, path: &str) -> Result {
+        let kind = kind.parse().map_err(Error::Invalid)?;
+        self.ask(Operation::RequestMount { kind, path: path.to_owned() })?;
+        self.recorded.borrow_mut().mounts.push((kind.name().to_owned(), path.to_owned()));
+        Ok(())
+    }
+
+    fn add_kernel_argument(&self, key: &str, value: &str) -> Result {
+        self.ask(Operation::AddKernelArgument { key: key.to_owned(), value: value.to_owned() })?;
+        let argument = if value.is_empty() { key.to_owned() } else { format!("{key}={value}") };
+        self.recorded.borrow_mut().kernel_arguments.insert(argument);
+        Ok(())
+    }
+
+    fn load_kernel_module(&self, name: &str) -> Result {
+        self.ask(Operation::LoadKernelModule { name: name.to_owned() })?;
+        self.recorded.borrow_mut().kernel_modules.insert(name.to_owned());
+        Ok(())
+    }
+
+    fn set_sysctl(&self, key: &str, value: &str) -> Result {
+        self.ask(Operation::SetSysctl { key: key.to_owned(), value: value.to_owned() })?;
+        self.recorded.borrow_mut().sysctl.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn add_repository(&self, id: &str) -> Result {
+        self.ask(Operation::AddRepository { id: id.to_owned() })?;
+        let mut recorded = self.recorded.borrow_mut();
+        if !recorded.catalogue.contains(id) {
+            return Err(Error::NotFound(format!("no repository of the catalogue is called {id}")));
+        }
+        recorded.repositories.push(id.to_owned());
+        Ok(())
+    }
+
+    fn install_bootloader(&self, kind: &str) -> Result {
+        let kind: BootLoader = kind.parse().map_err(Error::Invalid)?;
+        self.ask(Operation::InstallBootloader { kind })?;
+        if self.recorded.borrow().phase != "finalise" {
+            return Err(Error::Invalid("a boot loader is installed in the phase finalise".to_owned()));
+        }
+        self.recorded.borrow_mut().bootloaders.push(kind.name().to_owned());
         Ok(())
     }
 }

@@ -40,5 +40,6 @@ mod mock;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod urls;
 
 pub use mock::{Mock, Unit};

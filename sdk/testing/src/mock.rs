@@ -130,6 +130,41 @@ impl Mock {
         self.change().programs.push((pattern.to_owned(), Err(error)));
         self
     }
+
+    /// What a download from that URL gives. Any other URL is not found.
+    #[must_use]
+    pub fn with_url(self, url: &str, contents: impl AsRef<[u8]>) -> Self {
+        self.change().urls.insert(url, contents.as_ref());
+        self
+    }
+
+    /// Offers a file by name.
+    #[must_use]
+    pub fn with_input(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+        self.change().inputs.insert(name.to_owned(), contents.as_ref().to_vec());
+        self
+    }
+
+    /// Offers a secret by name. It has no bytes here either: a file with it holds `<secret NAME>`.
+    #[must_use]
+    pub fn with_secret(self, name: &str) -> Self {
+        self.change().secrets.insert(name.to_owned());
+        self
+    }
+
+    /// What an earlier build has put into the element's cache.
+    #[must_use]
+    pub fn with_cached(self, key: &str, contents: impl AsRef<[u8]>) -> Self {
+        self.change().cache.insert(key.to_owned(), contents.as_ref().to_vec());
+        self
+    }
+
+    /// Puts a package repository into the site's catalogue.
+    #[must_use]
+    pub fn with_repository(self, id: &str) -> Self {
+        self.change().catalogue.insert(id.to_owned());
+        self
+    }
 }
 
 /// Running hooks.
@@ -249,5 +284,40 @@ impl Mock {
     /// Lines of the log: level and message.
     pub fn log(&self) -> Vec<(String, String)> {
         self.recorded().log.clone()
+    }
+
+    /// What is in the element's cache now.
+    pub fn cached(&self, key: &str) -> Option<Vec<u8>> {
+        self.recorded().cache.get(key).cloned()
+    }
+
+    /// Mounts that were asked for: kind and path.
+    pub fn mounts(&self) -> Vec<(String, String)> {
+        self.recorded().mounts.clone()
+    }
+
+    /// Arguments of the image's kernel, sorted: `console=ttyS0`, `quiet`.
+    pub fn kernel_arguments(&self) -> Vec<String> {
+        self.recorded().kernel_arguments.iter().cloned().collect()
+    }
+
+    /// Modules loaded at boot, sorted.
+    pub fn kernel_modules(&self) -> Vec<String> {
+        self.recorded().kernel_modules.iter().cloned().collect()
+    }
+
+    /// A kernel setting.
+    pub fn sysctl(&self, key: &str) -> Option<String> {
+        self.recorded().sysctl.get(key).cloned()
+    }
+
+    /// Repositories that were added.
+    pub fn repositories(&self) -> Vec<String> {
+        self.recorded().repositories.clone()
+    }
+
+    /// Boot loaders that were installed.
+    pub fn bootloaders(&self) -> Vec<String> {
+        self.recorded().bootloaders.clone()
     }
 }

@@ -4,17 +4,21 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use dibw_engine::disks::{Disks, FileSystem, Volume};
+use dibw_engine::downloads::{AllowHop, Downloads, Wanted};
 use dibw_engine::machine::{Ending, HostTool, Inside, Machine, OnBytes, OnLine, Outside, Stream};
+use dibw_engine::offers::Offers;
 use dibw_engine::{Artifacts, Caller, Event, Events, Failure, Paths, run};
+use dibw_host::LentError;
 use dibw_plan::layout::{Geometry, Lvm};
 use dibw_plan::{Plan, Request};
-use dibw_policy::Policy;
+use dibw_policy::{Grant, Policy};
 
 /// The machine of a test.
 pub struct Double {
@@ -37,6 +41,14 @@ pub struct Double {
     pub complains: bool,
     /// How often everything was given back.
     pub releases: usize,
+    /// What a program of the target writes to its standard output: a part of its command, and the text.
+    pub prints: Option<(&'static str, &'static str)>,
+    /// Hops of a download: URL and the addresses that it leads to.
+    pub hops: Vec<(&'static str, Vec<IpAddr>)>,
+    /// What a download gives.
+    pub contents: &'static str,
+    /// Header values that were sent.
+    pub sent: Vec<String>,
 }
 
 impl Double {
@@ -56,6 +68,10 @@ impl Double {
             breaks: None,
             complains: false,
             releases: 0,
+            prints: None,
+            hops: Vec::new(),
+            contents: "",
+            sent: Vec::new(),
         }
     }
 
@@ -119,7 +135,13 @@ impl Machine for Double {
     }
 
     fn inside_exact(&mut self, command: &Inside, on_bytes: &mut OnBytes<'_>) -> Result<Ending> {
-        self.call(format!("inside {}", command.argv.join(" ")))?;
+        let mounts = command.read_write.iter().map(|(from, to)| format!(" with {} at {to}", from.display()));
+        self.call(format!("inside {}{}", command.argv.join(" "), mounts.collect::<String>()))?;
+        if let Some((part, text)) = self.prints
+            && command.argv.iter().any(|word| word.contains(part))
+        {
+            on_bytes(Stream::Stdout, text.as_bytes());
+        }
         Ok(self.ends(&command.argv, &mut |line| on_bytes(Stream::Stderr, line.as_bytes())))
     }
 
@@ -155,6 +177,22 @@ impl Machine for Double {
         self.call("move target")
     }
 
+    fn tmpfs(&mut self, bytes: u64) -> Result<PathBuf> {
+        self.call(format!("tmpfs {bytes}"))?;
+        Ok(self.work_dir.join("memory"))
+    }
+
+    fn drop_tmpfs(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn mounted_at(&self, mount_point: &str) -> Option<PathBuf> {
+        let held = format!("mount {mount_point}");
+        self.held
+            .contains(&held)
+            .then(|| self.work_dir.join("disk").join(mount_point.trim_start_matches('/')))
+    }
+
     fn image(&mut self, name: &str) -> Result<File> {
         self.call(format!("open {name}"))?;
         Ok(File::open(self.work_dir.join(name))?)
@@ -174,6 +212,19 @@ impl Machine for Double {
 
     fn interrupted(&self) -> bool {
         self.interrupt_after.is_some_and(|after| self.calls.len() > after)
+    }
+}
+
+impl Downloads for Double {
+    fn download(&mut self, wanted: &Wanted<'_>, allow: &mut AllowHop<'_>) -> Result<File, LentError> {
+        for (url, addresses) in self.hops.clone() {
+            allow(url, &addresses).map_err(|reason| LentError::Io(format!("{url}: {reason}")))?;
+            self.call(format!("connect {url}")).map_err(|error| LentError::Io(error.to_string()))?;
+        }
+        self.sent.extend(wanted.header.map(|header| format!("{}: {}", header.name, header.value)));
+        let file = self.work_dir.join("download");
+        fs::write(&file, self.contents).unwrap();
+        Ok(File::open(file).unwrap())
     }
 }
 
@@ -263,6 +314,8 @@ pub struct Built {
 pub struct Fixture {
     scratch: tempfile::TempDir,
     plan: Plan,
+    /// What is offered by name.
+    pub offers: Offers,
 }
 
 /// Two partitions.
@@ -298,6 +351,11 @@ pub const VOLUMES: &str = "\
 impl Fixture {
     /// With `guest` as the component at 20, on a disk of that layout.
     pub fn new(guest: &[u8], layout: &str) -> Self {
+        Self::granting(guest, layout, &[])
+    }
+
+    /// The same with grants of the command line.
+    pub fn granting(guest: &[u8], layout: &str, grants: &[Grant]) -> Self {
         let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
         let at = |path: &str| scratch.path().join(path);
         for (path, text) in [
@@ -329,8 +387,8 @@ impl Fixture {
         request.variables.insert("DISTRO_NAME".into(), "debian".into());
         request.image_size = Some(256 << 20);
         let plan =
-            dibw_plan::planner::plan(&Request { ..request }, &catalogue, &Policy::default(), &[]).unwrap();
-        Self { scratch, plan }
+            dibw_plan::planner::plan(&Request { ..request }, &catalogue, &Policy::default(), grants).unwrap();
+        Self { scratch, plan, offers: Offers::default() }
     }
 
     /// The directory of the artifacts, which is empty when a build is prepared.
@@ -362,7 +420,8 @@ impl Fixture {
             image_cache: None,
             lockfiles: None,
         };
-        let outcome = run::build_on(&self.plan, &paths, &Caller::default(), machine.clone(), heard.clone());
+        let caller = Caller { offers: self.offers.clone(), ..Caller::default() };
+        let outcome = run::build_on(&self.plan, &paths, &caller, machine.clone(), heard.clone());
         let files = fs::read_dir(&out)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());

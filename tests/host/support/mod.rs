@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dibw_host::{
-    Account, FileStat, Follow, GroupKind, HookCall, HookFailure, HookOutcome, Host, Lend, Lent, LentError,
-    Limits, LogLevel, Output, Sudo, componentize,
+    Account, Download, FileStat, Follow, GroupKind, HookCall, HookFailure, HookOutcome, Host, Judge, Lend,
+    Lent, LentError, Limits, LogLevel, Output, Sudo, componentize,
 };
-use dibw_policy::{Effective, Identity, Need, Policy, Record, ServiceAction};
+use dibw_policy::{BootLoader, Effective, Grant, Identity, MountKind, Need, Policy, Record, ServiceAction};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -118,12 +118,14 @@ pub fn call(needs: &[&str], limits: Limits, lent: Double) -> HookCall {
         .map(|need| need.split_once(' ').unwrap())
         .map(|(capability, value)| Need::new(capability.parse().unwrap(), value).unwrap())
         .collect();
+    let by_hand: Vec<Grant> =
+        needs.iter().map(|need| Grant { element: "guest".to_owned(), need: need.clone() }).collect();
     HookCall {
         phase: "install".to_owned(),
         config_json: "{}".to_owned(),
         facts: BTreeMap::new(),
         limits,
-        effective: Effective::new(&Identity::named("guest"), &needs, &Policy::default(), &[]),
+        effective: Effective::new(&Identity::named("guest"), &needs, &Policy::default(), &by_hand),
         lent: Box::new(lent),
     }
 }
@@ -148,6 +150,37 @@ pub struct Double {
     pub slow: Duration,
     /// The audit log is full after so many records.
     pub audit_room: Option<usize>,
+    /// Hops of a download: URL and the addresses it leads to.
+    pub hops: Vec<(String, Vec<std::net::IpAddr>)>,
+    /// What a download gives, an input holds, a cache keeps.
+    pub bytes: Vec<u8>,
+    /// Bytes in the cache beside those.
+    pub cached: u64,
+    /// The kind of every entry of the target; none: there is no entry.
+    pub kind: Option<&'static str>,
+}
+
+impl Double {
+    /// Makes the hops until one is refused, as the engine does.
+    fn travel(&mut self, download: &Download, judge: &mut Judge<'_>) -> Lend<()> {
+        for (url, addresses) in self.hops.clone() {
+            let verdict = judge(&url, &addresses);
+            self.audit(verdict.record)?;
+            if let Some(reason) = verdict.refused {
+                return Err(LentError::Io(format!("{url}: {reason}")));
+            }
+            self.done.push(format!("connect {url}"));
+        }
+        let header = download.header.as_ref();
+        let header = header.map(|header| format!(" with {} from {}", header.name, header.secret));
+        self.done.push(format!(
+            "fetch {} {:?}{}",
+            download.url,
+            download.expected,
+            header.unwrap_or_default()
+        ));
+        Ok(())
+    }
 }
 
 impl Lent for Double {
@@ -190,7 +223,65 @@ impl Lent for Double {
         unused()
     }
     fn stat(&mut self, _: &str) -> Lend<Option<FileStat>> {
-        unused()
+        Ok(self.kind.map(|kind| FileStat { kind, mode: 0o755, uid: 0, gid: 0, size: 0 }))
+    }
+    fn fetch(&mut self, download: &Download, judge: &mut Judge<'_>) -> Lend<Vec<u8>> {
+        self.travel(download, judge)?;
+        Ok(self.bytes.clone())
+    }
+    fn fetch_to_file(
+        &mut self,
+        download: &Download,
+        judge: &mut Judge<'_>,
+        path: &str,
+        mode: u32,
+    ) -> Lend<()> {
+        self.travel(download, judge)?;
+        self.done.push(format!("keep {path} {mode:o}"));
+        Ok(())
+    }
+    fn read_input(&mut self, name: &str) -> Lend<Vec<u8>> {
+        self.done.push(format!("input {name}"));
+        Ok(self.bytes.clone())
+    }
+    fn write_secret(&mut self, name: &str, path: &str, mode: u32) -> Lend<()> {
+        self.done.push(format!("secret {name} {path} {mode:o}"));
+        Ok(())
+    }
+    fn cached(&mut self, key: &str) -> Lend<Option<Vec<u8>>> {
+        self.done.push(format!("cached {key}"));
+        Ok(Some(self.bytes.clone()))
+    }
+    fn cache_size_with(&mut self, _: &str, bytes: u64) -> Lend<u64> {
+        Ok(self.cached + bytes)
+    }
+    fn cache(&mut self, key: &str, bytes: &[u8]) -> Lend<()> {
+        self.done.push(format!("cache {key} {} bytes", bytes.len()));
+        Ok(())
+    }
+    fn mount(&mut self, kind: MountKind, path: &str) -> Lend<()> {
+        self.done.push(format!("mount {kind} {path}"));
+        Ok(())
+    }
+    fn add_kernel_argument(&mut self, key: &str, value: &str) -> Lend<()> {
+        self.done.push(format!("argument {key}={value}"));
+        Ok(())
+    }
+    fn load_kernel_module(&mut self, name: &str) -> Lend<()> {
+        self.done.push(format!("module {name}"));
+        Ok(())
+    }
+    fn set_sysctl(&mut self, key: &str, value: &str) -> Lend<()> {
+        self.done.push(format!("sysctl {key}={value}"));
+        Ok(())
+    }
+    fn add_repository(&mut self, id: &str) -> Lend<()> {
+        self.done.push(format!("repository {id}"));
+        Ok(())
+    }
+    fn install_bootloader(&mut self, kind: BootLoader) -> Lend<()> {
+        self.done.push(format!("bootloader {kind}"));
+        Ok(())
     }
     fn list_directory(&mut self, _: &str) -> Lend<Vec<String>> {
         unused()

@@ -4,11 +4,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use dibw_engine::offers::Offers;
 use dibw_engine::{Caller, Failure, Paths};
 use dibw_plan::{FaultKind, Faults, Plan};
 
 use super::{End, Outcome};
 use crate::arguments::ImageArgs;
+use crate::offers::OfferArgs;
 use crate::progress::{self, LogFormat};
 
 /// Build an image from elements.
@@ -25,6 +27,9 @@ Variables named DIB_* are seen by elements. DIBW_LOG=debug shows every command a
 pub struct Args {
     #[command(flatten)]
     image: ImageArgs,
+
+    #[command(flatten)]
+    offers: OfferArgs,
 
     /// How progress is written to standard error
     #[arg(long, value_enum, default_value = "auto")]
@@ -49,7 +54,9 @@ pub struct Args {
 
 /// Prints the paths of the artifacts to standard output.
 pub fn run(args: &Args) -> Outcome {
-    let plans = super::plan::plans(&args.image)?;
+    let mut faults = Faults::default();
+    let (plans, offers) = (faults.take(super::plan::plans(&args.image)), faults.take(args.offers.offers()));
+    let (Some(plans), Some(offers)) = (plans, offers) else { return Err(faults.into()) };
     let paths = Paths {
         work_base: absolute(&args.work_dir)?,
         cache: absolute(&args.cache_dir)?,
@@ -60,7 +67,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     check(plans.iter().map(|(_, plan)| plan), &paths)?;
     for (_, plan) in &plans {
-        build_one(args, plan, &paths)?;
+        build_one(args, plan, &paths, &offers)?;
     }
     Ok(())
 }
@@ -76,10 +83,10 @@ fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(),
 }
 
 /// One image, in a child process with its own mount and pid namespaces, so that nothing outlives it.
-fn build_one(args: &Args, plan: &Plan, paths: &Paths) -> Outcome {
+fn build_one(args: &Args, plan: &Plan, paths: &Paths, offers: &Offers) -> Outcome {
     let path = dibw_engine::catalogue::elements_path()?;
     let variables = [crate::arguments::elements_path_variable(&path)].into();
-    let caller = Caller { variables, owner: None };
+    let caller = Caller { variables, owner: None, offers: offers.clone() };
     let status = dibw_sys::supervise::run_build(|| {
         let events = progress::listener(args.log_format, args.verbose);
         let outcome = dibw_engine::build(plan, paths, &caller, events.into());

@@ -149,7 +149,8 @@ fn paths(build: &Build) -> Result<Paths, Faults> {
 fn execute(build: &Build, plan: &Plan, paths: &Paths, log: Log) -> u8 {
     let log = std::rc::Rc::new(log);
     let supervised = dibw_sys::supervise::run_build(|| {
-        let caller = Caller { variables: build.environment.clone(), owner: as_root::owner() };
+        let caller =
+            Caller { variables: build.environment.clone(), owner: as_root::owner(), ..Caller::default() };
         match dibw_engine::build(plan, paths, &caller, log.clone()) {
             Ok(_) => 0,
             Err(failure) => {

@@ -208,6 +208,12 @@ impl Disk {
         self.mounted.iter().filter(|mounted| mounted.staging.is_none()).map(|mounted| mounted.mount.dir())
     }
 
+    /// Where the file system of a mount point is, or the directory in its place.
+    pub(super) fn mounted_dir(&self, mount_point: &str) -> Option<&Path> {
+        let found = self.mounted.iter().find(|mounted| mounted.mount_point == mount_point);
+        found.map(|mounted| mounted.mount.dir())
+    }
+
     fn staging_of(&self, device: &str) -> PathBuf {
         self.places.staging.join(device)
     }

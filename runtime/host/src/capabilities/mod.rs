@@ -1,11 +1,18 @@
 //! The host functions, one file per interface of the contract. Each asks the gate before it acts.
 
+mod bootloader;
+mod cache;
 mod config;
 mod env;
 mod exec;
 mod facts;
+mod inputs;
+mod kernel;
 mod log;
+mod mounts;
+mod net;
 mod packages;
+mod secrets;
 mod services;
 mod target_fs;
 mod users;
@@ -31,7 +38,7 @@ macro_rules! link {
 use dibw_policy::Capability as C;
 
 /// Every interface that this version speaks.
-pub(crate) const INTERFACES: [Interface; 10] = [
+pub(crate) const INTERFACES: [Interface; 17] = [
     Interface { name: "types", capabilities: &[], link: link!(types) },
     Interface { name: "log", capabilities: &[C::Log], link: link!(log) },
     Interface { name: "config", capabilities: &[C::Config], link: link!(config) },
@@ -43,13 +50,24 @@ pub(crate) const INTERFACES: [Interface; 10] = [
     },
     Interface {
         name: "packages",
-        capabilities: &[C::PackagesInstall, C::PackagesRemove],
+        capabilities: &[C::PackagesInstall, C::PackagesRemove, C::PackagesRepoAdd],
         link: link!(packages),
     },
     Interface { name: "services", capabilities: &[C::ServiceSet], link: link!(services) },
     Interface { name: "users", capabilities: &[C::UserAdd, C::UserPrivileged], link: link!(users) },
     Interface { name: "exec", capabilities: &[C::TargetExec], link: link!(exec) },
     Interface { name: "env", capabilities: &[C::HostEnv, C::EnvSet], link: link!(env) },
+    Interface { name: "net", capabilities: &[C::NetFetch], link: link!(net) },
+    Interface { name: "inputs", capabilities: &[C::HostInput], link: link!(inputs) },
+    Interface { name: "secrets", capabilities: &[C::SecretUse], link: link!(secrets) },
+    Interface { name: "cache", capabilities: &[C::CacheRw], link: link!(cache) },
+    Interface { name: "mounts", capabilities: &[C::MountRequest], link: link!(mounts) },
+    Interface {
+        name: "kernel",
+        capabilities: &[C::KernelCmdline, C::KernelCmdlineUnsafe, C::KernelModules, C::Sysctl],
+        link: link!(kernel),
+    },
+    Interface { name: "bootloader", capabilities: &[C::BootloaderInstall], link: link!(bootloader) },
 ];
 
 /// The interface an import names (`dibw:element/target-fs@0.1.0`), if this version speaks it.

@@ -23,4 +23,11 @@ impl Host for State {
             Ok(state.lent.remove_packages(&names)?)
         })
     }
+
+    fn add_repository(&mut self, id: String) -> Answer<()> {
+        self.answer(|state| {
+            state.permit(&Operation::AddRepository { id: id.clone() })?;
+            Ok(state.lent.add_repository(&id)?)
+        })
+    }
 }

@@ -3,10 +3,9 @@
 use dibw_policy::Operation;
 
 use crate::bindings::dibw::element::target_fs::{FileStat, Host};
-use crate::bindings::dibw::element::types::Error;
-use crate::gate::{Answer, Halt, State};
+use crate::gate::{Answer, State};
 use crate::lent::Follow;
-use crate::limits::Size;
+use crate::limits::within;
 
 impl Host for State {
     fn read(&mut self, path: String, offset: u64, length: u64) -> Answer<Vec<u8>> {
@@ -23,13 +22,7 @@ impl Host for State {
         self.answer(|state| {
             let path =
                 state.permit_path(&path, Follow::Parents, |path| Operation::WriteFile { path, mode })?;
-            if contents.len() > state.limits.file_bytes {
-                let most = Size(state.limits.file_bytes);
-                return Err(Halt::Guest(Error::Limit(format!(
-                    "{path}: {} bytes are more than {most}",
-                    contents.len()
-                ))));
-            }
+            within(&path, contents.len(), state.limits.file_bytes)?;
             Ok(state.lent.write_file(&path, &contents, mode)?)
         })
     }

@@ -69,6 +69,16 @@ pub enum PartitionType {
     Gpt(String),
 }
 
+impl PartitionType {
+    /// Whether it is an EFI system partition.
+    pub fn is_esp(&self) -> bool {
+        match self {
+            Self::Mbr(byte) => *byte == 0xef,
+            Self::Gpt(code) => type_guid(code) == type_guid("EF00"),
+        }
+    }
+}
+
 /// A partition, not yet placed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Partition {

@@ -22,7 +22,8 @@ impl fmt::Display for ChainFault {
 
 impl std::error::Error for ChainFault {}
 
-/// Checks every link of a log, and counts what it holds.
+/// Checks every link of a log, and counts what it holds. A log of a site holds the chains of its builds one after the other; that a whole
+/// chain is missing can't be seen.
 ///
 /// # Errors
 /// The first line that does not follow from the one before it: edited, removed, added, out of order, or missing at the end.
@@ -32,14 +33,19 @@ pub fn verify(text: &str) -> Result<Summary, ChainFault> {
     let mut build: Option<String> = None;
     let mut ended = false;
     let mut last = 0;
+    let mut first = 0;
     for (index, raw) in text.split_terminator('\n').enumerate() {
         last = index + 1;
         let fault = |why: &str| ChainFault { line: index + 1, why: why.to_owned() };
-        if ended {
-            return Err(fault("it follows the line that says the log is at its end"));
-        }
         let line: Line =
             serde_json::from_str(raw).map_err(|error| fault(&format!("not a record: {error}")))?;
+        if ended {
+            if line.seq != 0 || line.prev != first_link() {
+                return Err(fault("it follows the line that says the chain is at its end"));
+            }
+            (prev, build, first) = (first_link(), None, index);
+        }
+        let number = index - first;
         if line.v != VERSION {
             return Err(fault(&format!("version {} of the format is not known", line.v)));
         }
@@ -48,15 +54,15 @@ pub fn verify(text: &str) -> Result<Summary, ChainFault> {
                 "it does not follow from the line before: one of the two was changed, or lines between were removed",
             ));
         }
-        if line.seq != index as u64 {
-            return Err(fault(&format!("its number is {}, not {index}", line.seq)));
+        if line.seq != number as u64 {
+            return Err(fault(&format!("its number is {}, not {number}", line.seq)));
         }
         if *build.get_or_insert_with(|| line.build.clone()) != line.build {
             return Err(fault("it belongs to another build"));
         }
         prev = sha256(raw.as_bytes());
         ended = line.decision == END;
-        if ended && line.subject != format!("{index} records") {
+        if ended && line.subject != format!("{number} records") {
             return Err(fault("it counts other records than there are"));
         }
         if !ended {
@@ -155,7 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn logs_of_two_builds_are_not_one() {
+    fn a_log_of_a_site_has_chain_after_chain() {
+        let twice = [log(), log()].concat();
+        assert_eq!(told(&twice).unwrap().records, 6);
+        let mut cut = twice.clone();
+        cut.remove(4);
+        assert_eq!(told(&cut).unwrap_err().0, 5);
+    }
+
+    #[test]
+    fn records_of_two_builds_are_not_one_chain() {
         let mut chain = Chain::new("a", "built-in");
         let when = Circumstance::default();
         let first = chain.line(&record("/x", "allow"), &when);
