@@ -154,6 +154,83 @@ fn needs_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn risk_is_refused_before_anything_runs_where_nobody_granted_it() {
+    let wanted = needs(&["host.env SITE_*", "host.input ca", "packages.install curl"]);
+    let refused = |policy: &Policy, grants: &[&str]| -> Vec<String> {
+        let grants: Vec<Grant> = grants.iter().map(|text| text.parse().unwrap()).collect();
+        let effective = Effective::new(&e(), &wanted, policy, &grants);
+        effective.refused_needs().iter().map(|denial| denial.hint.clone()).collect()
+    };
+    let built_in = Policy::default();
+    assert_eq!(
+        refused(&built_in, &[]),
+        [
+            "on the command line: --grant 'e:host.env=SITE_*'",
+            "on the command line: --grant 'e:host.input=ca'"
+        ]
+    );
+    // Granted in part is not refused as a whole; what goes beyond is, when it is asked for.
+    assert_eq!(refused(&built_in, &["e:host.env=SITE_A", "e:host.input=*"]), Vec::<String>::new());
+    assert_eq!(refused(&built_in, &["f:host.env=SITE_A", "e:host.input=cb"]).len(), 2);
+    let all =
+        "grants: [{element: e, allow: {host.env: [SITE_A], host.input: [ca], packages.install: [curl]}}]\n";
+    assert_eq!(refused(&site(&[all]), &[]), Vec::<String>::new(), "a site grants any risk");
+    let narrowed = Policy::default().narrowed_by(read("n.yaml", all)).unwrap();
+    assert_eq!(refused(&narrowed, &[]).len(), 2, "a file over the built-in policy does not");
+    assert_eq!(refused(&narrowed, &["e:host.env=SITE_A", "e:host.input=ca"]), Vec::<String>::new());
+    // In audit mode the risk still stops a build.
+    let audit = Policy::default().narrowed_by(read("n.yaml", "mode: audit\n")).unwrap();
+    assert_eq!(refused(&audit, &[]).len(), 2);
+    assert_eq!((Effective::new(&e(), &wanted, &audit, &[]).mode(), audit.mode()), (Mode::Audit, Mode::Audit));
+    let effective = Effective::new(&e(), &wanted, &audit, &[]);
+    assert_eq!(
+        (effective.element(), effective.needs(), effective.identity()),
+        ("e", wanted.as_slice(), &e())
+    );
+}
+
+#[test]
+fn every_gate_answers_with_its_reason() {
+    let explained = |policy: &Policy, grants: &[Grant], path: &str| -> Vec<String> {
+        let effective = Effective::new(&e(), &needs(&["target.write /**"]), policy, grants);
+        let operation = Operation::WriteFile { path: path.to_owned(), mode: 0o644 };
+        let crate::Explanation::Judged { verdicts, .. } = crate::explain(&effective, &operation) else {
+            panic!("not judged")
+        };
+        let answers = verdicts.iter().flat_map(|verdict| &verdict.answers);
+        answers
+            .map(|a| format!("{} {} {}", a.gate.name(), if a.passed { "yes" } else { "no" }, a.reason))
+            .collect()
+    };
+    let grant: Grant = "e:target.write=/a".parse().unwrap();
+    assert_eq!(
+        explained(&Policy::default(), &[], "/a"),
+        ["needs yes needs target.write /**", "grant yes granted by default"]
+    );
+    assert_eq!(
+        explained(&Policy::default(), std::slice::from_ref(&grant), "/a"),
+        ["needs yes needs target.write /**", "grant yes --grant e:target.write=/a"]
+    );
+    let narrowed = Policy::default().narrowed_by(read("n.yaml", "ceiling: {target.write: [/b]}\n")).unwrap();
+    assert_eq!(
+        explained(&narrowed, std::slice::from_ref(&grant), "/a"),
+        [
+            "needs yes needs target.write /**",
+            "grant yes --grant e:target.write=/a",
+            "ceiling no target.write /a is above the ceiling of n.yaml"
+        ]
+    );
+    assert_eq!(
+        explained(&narrowed, &[], "/b"),
+        [
+            "needs yes needs target.write /**",
+            "grant no n.yaml does not grant target.write /b to `e`",
+            "ceiling yes below the ceiling target.write /b"
+        ]
+    );
+}
+
+#[test]
 fn what_is_wrong_between_files() {
     let told = |texts: &[&str]| -> Vec<String> {
         let files = texts.iter().enumerate().map(|(index, text)| read(&format!("{index}.yaml"), text));
