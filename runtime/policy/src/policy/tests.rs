@@ -130,6 +130,17 @@ fn a_grant_for_other_bytes_does_not_count_and_says_so() {
 }
 
 #[test]
+fn nothing_wider_than_what_was_asked_is_proposed() {
+    let policy = site(&["grants: []\n"]);
+    for path in ["/etc/*", "/**", "/etc/a?"] {
+        let Decision::Deny(denial) = written(path, &policy, &e(), &[]) else { panic!("allowed") };
+        assert_eq!(denial.hint, "", "{path}");
+    }
+    let Decision::Deny(denial) = written("/etc/a", &policy, &e(), &[]) else { panic!("allowed") };
+    assert!(denial.hint.contains("target.write: [/etc/a]"), "{}", denial.hint);
+}
+
+#[test]
 fn needs_are_refused_before_anything_runs() {
     let wanted = needs(&["target.write /etc/a", "packages.install curl"]);
     let refused = |policy: &Policy| -> Vec<String> {

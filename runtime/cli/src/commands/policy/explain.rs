@@ -177,6 +177,7 @@ fn print_fixes(explanation: &Explanation) {
     }
     let fixes = explanation.fixes();
     match fixes.len() {
+        0 => println!("  nothing is proposed: a value that covers it would cover more"),
         1 => println!("  to allow it:"),
         count => println!("  to allow it (all {count} lines are needed):"),
     }
