@@ -286,6 +286,23 @@ fn other_bytes_are_named_in_the_explanation() {
 }
 
 #[test]
+fn whom_nobody_trusts_is_denied_whatever_is_granted() {
+    let dibw = with_motd(&NEEDS);
+    let trust = "trust: {elements: {any_of: [{kind: key, name: team, key: /k.pub}]}}\n";
+    dibw.file("site.yaml", &SITE.replace("name: site\n", trust));
+    let args = ["policy", "explain", "motd", "target.write", "/etc/motd", "--site", "site.yaml"];
+    let (ran, _) = ran(dibw, &args);
+    let told: Vec<&str> = ran.stdout.lines().collect();
+    assert!(told[0].starts_with("DENIED"), "{}", ran.stdout);
+    assert!(
+        told[1].starts_with("  trust    no    site.yaml asks for 1 of its keys to have signed motd@"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(told[2], "  to let it take part: have it signed by `team`: dibw sign --key KEY motd.wasm");
+}
+
+#[test]
 fn questions_that_cannot_be_answered() {
     for (args, code, said) in [
         (
