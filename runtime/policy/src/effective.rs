@@ -217,6 +217,9 @@ impl Effective {
                 });
             }
         }
+        if requirement.is_a_pattern() {
+            answers.iter_mut().for_each(|answer| answer.fixes.clear());
+        }
         Verdict { capability, subject, value, answers }
     }
 
