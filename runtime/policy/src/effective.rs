@@ -131,6 +131,25 @@ impl Effective {
         &self.needs
     }
 
+    /// By which rules a need is met, for the plan: of each layer of policy files `FILE:LINE`, or that it is met in part or not at all;
+    /// nothing where the built-in policy alone decides.
+    pub fn standing(&self, need: &Need) -> Option<String> {
+        if self.layers.is_empty() || need.capability().always_granted() {
+            return None;
+        }
+        let by_layer = |layer: &LayerRights| {
+            let mut same =
+                layer.granted().filter(|rule| rule.need.capability() == need.capability()).peekable();
+            let in_part = same.peek().is_some();
+            match same.find(|rule| rule.need.contains(need)) {
+                Some(rule) => format!("{}:{}", rule.file, rule.line),
+                None if in_part => format!("in part by {}", layer.label),
+                None => format!("not granted by {}", layer.label),
+            }
+        };
+        Some(self.layers.iter().map(by_layer).collect::<Vec<_>>().join("; "))
+    }
+
     /// What a refusal by the policy files does.
     pub fn mode(&self) -> Mode {
         self.mode
