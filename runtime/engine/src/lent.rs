@@ -24,6 +24,7 @@ use crate::kernel_files::KernelSettings;
 use crate::machine::{Ending, Inside, Machine, Stream};
 use crate::offers::Offers;
 use crate::redaction::Redactor;
+use crate::run::Current;
 use crate::target::TargetFiles;
 use dibw_compat::environment::Variables;
 
@@ -119,6 +120,16 @@ impl Lender {
         };
         let ending =
             self.machine.borrow_mut().inside_exact(command, &mut take).map_err(|error| io(&error))?;
+        let current = Current {
+            element: self.element.clone(),
+            phase: self.phase.name().to_owned(),
+            rule: "strict".to_owned(),
+        };
+        let attempts = self.machine.borrow_mut().take_attempts();
+        for attempt in attempts {
+            let record = crate::attempts::record(&current, &attempt);
+            self.audit.borrow_mut().add(&record).map_err(|error| LentError::Fatal(format!("{error:#}")))?;
+        }
         let output =
             Output { stdout: self.redactor.bytes(output.stdout), stderr: self.redactor.bytes(output.stderr) };
         let line = || command.argv.join(" ");
@@ -366,7 +377,6 @@ impl Lent for Lender {
     }
 
     fn audit(&mut self, record: Record) -> Lend<()> {
-        self.audit.borrow_mut().add(&record);
-        Ok(())
+        self.audit.borrow_mut().add(&record).map_err(|error| LentError::Fatal(format!("{error:#}")))
     }
 }

@@ -143,7 +143,8 @@ fn place(step: &Step) -> &'static str {
     }
 }
 
-fn confinement(confinement: Confinement) -> &'static str {
+/// The word for it.
+pub fn confinement(confinement: Confinement) -> &'static str {
     match confinement {
         Confinement::Wasm => "wasm",
         Confinement::Strict => "strict",

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Grant;
+use crate::capability::Capability;
+use crate::confinement::Cage;
 use crate::decide::Denial;
 use crate::explanation::{Answer, Gate, Place, Verdict};
 use crate::fix::Fix;
@@ -13,6 +15,7 @@ use crate::need::Need;
 use crate::never::NeverRule;
 use crate::policy::{Layer, Mode, Policy, RISK_LIMIT, Rule};
 use crate::requirement::Requirement;
+use crate::url::Checksum;
 
 /// What one element may do. Serialises into the plan, so that what is executed is what was shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +72,48 @@ impl Effective {
             never: policy.files().flat_map(|file| &file.never).cloned().collect(),
             mode: policy.mode(),
         }
+    }
+
+    /// What the traffic of classic hooks may be: to the origins and addresses of their cage, whatever is known of the contents. None for a
+    /// cage without such a list.
+    ///
+    /// # Errors
+    /// An entry of the list that is neither an origin nor a block of addresses: policy files have none.
+    pub fn of_traffic(identity: &Identity, cage: &Cage, policy: &Policy) -> Result<Option<Self>, String> {
+        let Some(net) = &cage.net else { return Ok(None) };
+        let need = |entry: &String| match entry.contains("://") {
+            true => Need::new(Capability::NetFetch, &format!("{entry} {}", Checksum::None)),
+            false => Need::new(Capability::NetAddress, entry),
+        };
+        let needs = net.iter().map(need).collect::<Result<Vec<_>, _>>()?;
+        let rule = |need: &Need| Rule {
+            need: need.clone(),
+            file: cage.file.clone(),
+            line: cage.line,
+            key: "classic.allow".to_owned(),
+        };
+        let grant = GrantRights {
+            index: 0,
+            line: cage.line,
+            mismatch: None,
+            allow: needs.iter().map(rule).collect(),
+        };
+        let file = FileRights {
+            file: cage.file.clone(),
+            grants: vec![grant],
+            grant_count: 1,
+            ceiling: None,
+            ceiling_line: 0,
+        };
+        Ok(Some(Effective {
+            identity: identity.clone(),
+            needs,
+            built_in: false,
+            command_line: Vec::new(),
+            layers: vec![LayerRights { label: cage.file.clone(), files: vec![file] }],
+            never: policy.files().flat_map(|file| &file.never).cloned().collect(),
+            mode: policy.mode(),
+        }))
     }
 
     /// The element these rights belong to.
@@ -204,7 +249,7 @@ impl Effective {
         Answer::yes(Gate::Grant, text, None)
     }
 
-    fn undeclared(&self, capability: crate::Capability, value: &str) -> Answer {
+    fn undeclared(&self, capability: Capability, value: &str) -> Answer {
         let reason = format!(
             "`{}` does not declare {capability} {} in its needs",
             self.element(),
@@ -213,7 +258,7 @@ impl Effective {
         Answer::no(Gate::Needs, reason, None, vec![Fix::need(capability, value)])
     }
 
-    fn risk_answer(&self, capability: crate::Capability, value: &str) -> Answer {
+    fn risk_answer(&self, capability: Capability, value: &str) -> Answer {
         let reason = format!(
             "{capability} {} has risk 4 ({}) and is granted on the command line only",
             crate::subject::escape(value),
@@ -227,7 +272,7 @@ impl Effective {
     fn ungranted(
         &self,
         layer: &LayerRights,
-        capability: crate::Capability,
+        capability: Capability,
         value: &str,
         covers: impl Fn(&Need) -> bool,
     ) -> Answer {
@@ -296,7 +341,7 @@ impl LayerRights {
 }
 
 impl FileRights {
-    fn above_ceiling(&self, rules: &[Rule], capability: crate::Capability, value: &str) -> Answer {
+    fn above_ceiling(&self, rules: &[Rule], capability: Capability, value: &str) -> Answer {
         let own = rules.iter().filter(|rule| rule.need.capability() == capability);
         let line = own.map(|rule| rule.line).next().unwrap_or(self.ceiling_line);
         let reason =
@@ -307,7 +352,7 @@ impl FileRights {
     }
 }
 
-fn values_of(rules: &[Rule], capability: crate::Capability) -> Vec<String> {
+fn values_of(rules: &[Rule], capability: Capability) -> Vec<String> {
     let own = rules.iter().filter(|rule| rule.need.capability() == capability);
     own.map(|rule| rule.need.value().to_owned()).collect()
 }

@@ -1,5 +1,6 @@
 //! `dibw element`: what can be built from.
 
+mod audit;
 mod lint;
 mod test;
 
@@ -38,6 +39,8 @@ enum Command {
         #[arg(value_name = "DIR|NAME")]
         elements: Vec<String>,
     },
+    /// Find out what classic elements need: the narrowest level of each hook, as a policy
+    Audit(audit::Args),
     /// Build the test elements of elements, and say which fail
     #[command(after_help = "Example:\n  dibw element test -j 2 debian/build-succeeds my-element")]
     Test(test::Args),
@@ -55,6 +58,7 @@ pub fn run(args: &Args) -> Outcome {
             }
         }
         Command::Lint { elements } => lint::run(elements)?,
+        Command::Audit(args) => audit::run(args)?,
         Command::Test(args) => test::run(args)?,
     }
     Ok(())
