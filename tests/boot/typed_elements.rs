@@ -113,7 +113,7 @@ fn holds_what_was_asked_for(tree: &Path) {
     assert_eq!(text("etc/hostname"), "web7\n");
     assert_eq!(line("etc/hosts", "127.0.1.1"), "127.0.1.1\tweb7.example.org web7");
     assert_eq!(text("etc/motd"), "Hello.\n");
-    assert_eq!(text("etc/sysctl.d/60-dibw.conf").lines().last(), Some("net.ipv4.ip_forward = 1"));
+    assert_eq!(text("etc/sysctl.d/60-dibw-sysctl.conf").lines().last(), Some("net.ipv4.ip_forward = 1"));
     assert_eq!(line("etc/ssh/sshd_config.d/50-dibw.conf", "PermitRootLogin"), "PermitRootLogin no");
     assert_eq!(text("etc/sudoers.d/ann"), "ann ALL=(ALL:ALL) NOPASSWD: ALL\n");
     assert_eq!(text("etc/sudoers.d/bob"), "bob ALL=(ALL:ALL) ALL\n");

@@ -136,3 +136,63 @@ fn each_call_gets_a_new_instance() {
         assert_eq!(host.run_hook(&loaded, support::call(&[], tight(), Double::default())).result, Ok(()));
     }
 }
+
+/// A hook of which all that the host does for it takes longer than it may.
+#[test]
+fn the_hosts_time_has_an_end_too() {
+    let body = "(loop (call $read (i32.const 2048) (i32.const 9) (i64.const 0) (i64.const 10) (i32.const 1024)) (br 0)) unreachable";
+    let limits = Limits { host_time: Duration::from_millis(300), ..tight() };
+    let lent = Double { slow: Duration::from_millis(100), ..Double::default() };
+    let ended = outcome(&module("/etc/motd", "", body), &["target.read /etc/motd"], limits, lent);
+    let failure = ended.result.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Limit(Limit::HostTime(Duration::from_millis(300))));
+    assert_eq!(
+        failure.to_string(),
+        "guest: install: time limit of 0.3 s for all that it asks for reached\n    at author"
+    );
+    assert!(ended.usage.host_calls <= 5, "{:?}", ended.usage);
+}
+
+#[test]
+fn what_a_hook_returns_has_an_end() {
+    // The error `invalid` with a text of 30 MB.
+    let body = "(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 2))
+        (i32.store (i32.const 1032) (i32.const 0)) (i32.store (i32.const 1036) (i32.const 30000000)) (i32.const 1024)";
+    let text =
+        module("", "", body).replace("(memory (export \"memory\") 2)", "(memory (export \"memory\") 600)");
+    let (kind, said) = fails(&text, Limits::default());
+    assert_eq!(kind, FailureKind::Limit(Limit::Copy(16 * 1024 * 1024 + 64 * 1024)));
+    assert!(said.len() < 1000, "{} bytes", said.len());
+}
+
+#[test]
+fn a_component_has_a_largest_size_before_it_is_compiled() {
+    let refused = |bytes: &[u8]| match dibw_host::inspect(bytes) {
+        Ok(_) => panic!("it was taken"),
+        Err(error) => format!("{error:#}"),
+    };
+    let start = Instant::now();
+    let plain = support::component(&module("", "", "(i32.const 0)"), Some(&support::manifest(&[])));
+
+    let mut large = plain.clone();
+    support::custom_section(&mut large, "padding", &vec![0; dibw_host::LARGEST]);
+    assert!(refused(&large).starts_with("the component has "), "{}", refused(&large));
+
+    // Many functions, each of a few bytes.
+    let many = "(func)".repeat(100_001);
+    let bytes = support::component(&module("", &many, "(i32.const 0)"), Some(&support::manifest(&[])));
+    assert_eq!(refused(&bytes), "element guest: the component has more than 100000 functions");
+
+    // Few functions of much code.
+    let long = format!("(func {})", "(drop (i32.const 1000000))".repeat(300_000));
+    let bytes =
+        support::component(&module("", &long.repeat(10), "(i32.const 0)"), Some(&support::manifest(&[])));
+    assert_eq!(refused(&bytes), "element guest: the component has more than 16 MiB of code");
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+
+    // A file is not read to its end to find that out.
+    let scratch = tempfile::NamedTempFile::new().unwrap();
+    scratch.as_file().set_len(1 << 40).unwrap();
+    let said = format!("{:#}", dibw_host::read_file(scratch.path()).unwrap_err());
+    assert!(said.ends_with("has more than 67108864 bytes, which no component may have"), "{said}");
+}

@@ -1,11 +1,9 @@
-//! The element `sysctl`: kernel parameters, set at every boot by systemd-sysctl.
+//! The element `sysctl`: kernel parameters, set at every boot by systemd-sysctl. The runtime writes the file, and refuses parameters that
+//! name a program which the kernel runs.
 
 use std::collections::BTreeMap;
 
 use dibw_sdk::prelude::*;
-
-/// Read after what the distribution's packages bring (10 to 50), before what an administrator adds (90 to 99).
-const FILE: &str = "/etc/sysctl.d/60-dibw.conf";
 
 /// Kernel parameters, set at every boot.
 #[derive(Config)]
@@ -21,38 +19,17 @@ impl Element for Sysctl {
             cx.warn("there are no values: nothing is written");
             return Ok(());
         }
-        let lines = self.values.iter().map(|(key, value)| line(key, value)).collect::<Result<Vec<_>>>()?;
-        cx.write(FILE, format!("# Written by the dibw element sysctl.\n{}", lines.concat()))
+        self.values.iter().try_for_each(|(key, value)| {
+            let value = value.0.trim();
+            if value.is_empty() || value.chars().any(char::is_control) {
+                return Err(Error::invalid(format!("values.{key}: a value is one line of text")));
+            }
+            cx.sysctl(key, value).map_err(|error| error.while_doing(&format!("values.{key}")))
+        })
     }
 }
 
-element!(Sysctl, needs! { write "/etc/sysctl.d/60-dibw.conf"; privileged "sysctl" });
-
-fn line(key: &str, value: &Scalar) -> Result<String> {
-    check_key(key)?;
-    let value = value.0.trim();
-    if value.is_empty() || value.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("values.{key}: a value is one line of text")));
-    }
-    Ok(format!("{key} = {value}\n"))
-}
-
-/// sysctl.d(5): names parted by dots or slashes; a hyphen first means that a failure does not matter; `*` stands for any name.
-fn check_key(key: &str) -> Result {
-    let name = key.strip_prefix('-').unwrap_or(key);
-    let good = |part: &str| {
-        !part.is_empty()
-            && part != ".."
-            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-*:@".contains(letter))
-    };
-    if name.contains(['.', '/']) && name.split(['.', '/']).all(good) {
-        Ok(())
-    } else {
-        Err(Error::invalid(format!(
-            "values: `{key}` is not the name of a kernel parameter, as `net.ipv4.ip_forward` is"
-        )))
-    }
-}
+element!(Sysctl, needs! { sysctl "*" });
 
 #[cfg(test)]
 mod tests {
@@ -60,17 +37,27 @@ mod tests {
     use dibw_sdk_testing::Mock;
 
     #[test]
-    fn writes_sorted_lines() {
+    fn sets_each_parameter() {
         let mock = Mock::strict(Sysctl::MANIFEST);
-        let config = r#"{"values": {"vm.swappiness": 10, "net.ipv4.ip_forward": true, "kernel.core_pattern": "|/bin/false", "-net.ipv4.conf.*.rp_filter": "2"}}"#;
+        let config = r#"{"values": {"vm.swappiness": 10, "net.ipv4.ip_forward": true, "-net.ipv4.conf.all.rp_filter": "2"}}"#;
         mock.run::<Sysctl>(Phase::PostInstall, config).unwrap();
         assert_eq!(
             mock.snapshot(),
-            "allow target.write /etc/sysctl.d/60-dibw.conf\n--- /etc/sysctl.d/60-dibw.conf 0644\n\
-             # Written by the dibw element sysctl.\n\
-             -net.ipv4.conf.*.rp_filter = 2\nkernel.core_pattern = |/bin/false\nnet.ipv4.ip_forward = 1\nvm.swappiness = 10\n"
+            "allow sysctl net.ipv4.conf.all.rp_filter\nallow sysctl net.ipv4.ip_forward\nallow sysctl vm.swappiness\n"
         );
+        assert_eq!(mock.sysctl("vm.swappiness").as_deref(), Some("10"));
+        assert_eq!(mock.sysctl("net.ipv4.ip_forward").as_deref(), Some("1"));
+        assert_eq!(mock.sysctl("-net.ipv4.conf.all.rp_filter").as_deref(), Some("2"));
         mock.assert_all_used();
+    }
+
+    #[test]
+    fn programs_of_the_kernel_are_nobodys_to_set() {
+        let mock = Mock::strict(Sysctl::MANIFEST);
+        let config = r#"{"values": {"kernel.core_pattern": "|/bin/false"}}"#;
+        let error = mock.run::<Sysctl>(Phase::PostInstall, config).unwrap_err();
+        assert!(matches!(error, Error::Denied { .. }), "{error}");
+        assert_eq!(mock.sysctl("kernel.core_pattern"), None);
     }
 
     #[test]
@@ -86,19 +73,19 @@ mod tests {
         let cases = [
             (
                 r#"{"values": {"swappiness": 1}}"#,
-                "values: `swappiness` is not the name of a kernel parameter, as `net.ipv4.ip_forward` is",
+                "values.swappiness: `swappiness` is not the name of a kernel setting like net.ipv4.ip_forward",
             ),
             (
                 r#"{"values": {"a..b": 1}}"#,
-                "values: `a..b` is not the name of a kernel parameter, as `net.ipv4.ip_forward` is",
+                "values.a..b: `a..b` is not the name of a kernel setting like net.ipv4.ip_forward",
             ),
             (
                 r#"{"values": {"a/../b": 1}}"#,
-                "values: `a/../b` is not the name of a kernel parameter, as `net.ipv4.ip_forward` is",
+                "values.a/../b: `a/../b` is not the name of a kernel setting like net.ipv4.ip_forward",
             ),
             (
                 r#"{"values": {"a.b c": 1}}"#,
-                "values: `a.b c` is not the name of a kernel parameter, as `net.ipv4.ip_forward` is",
+                "values.a.b c: `a.b c` is not the name of a kernel setting like net.ipv4.ip_forward",
             ),
             (r#"{"values": {"a.b": "1\nc.d = 2"}}"#, "values.a.b: a value is one line of text"),
             (
@@ -114,7 +101,6 @@ mod tests {
                 Err(Error::invalid(expected)),
                 "{config}"
             );
-            assert_eq!(mock.file(FILE), None, "{config}");
         }
     }
 }

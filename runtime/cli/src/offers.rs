@@ -1,12 +1,15 @@
-//! `--input` and `--secret`: what the one at the command line offers to typed elements by name. Read before anything runs, bounded in size.
+//! What typed elements are offered by name: files and secrets of the command line (`--input`, `--secret`) and of the site's policy, and the
+//! policy's catalogue of package repositories. Read before anything runs, bounded in size.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 
-use dibw_engine::offers::{Offers, Secret};
-use dibw_plan::{Fault, FaultKind, Faults};
+use dibw_engine::offers::{Offers, Repository, Secret};
+use dibw_plan::{Fault, FaultKind, Faults, Plan};
+use dibw_policy::settings::{RepositorySource, SecretSource};
+use dibw_policy::{Capability, Effective, Operation, Policy, decide};
 
 /// Most bytes of an input, as the contract says.
 const LARGEST_INPUT: u64 = 16 << 20;
@@ -54,6 +57,69 @@ impl OfferArgs {
     }
 }
 
+/// Adds what the policy offers, as far as an element of a plan may ask for it.
+///
+/// # Errors
+/// All that can't be read, and names that the command line offers too.
+pub fn add_of_policy(offers: &mut Offers, policy: &Policy, plans: &[&Plan]) -> Result<(), Faults> {
+    let elements =
+        plans.iter().flat_map(|plan| &plan.elements).filter_map(|element| element.component.as_ref());
+    let rights: Vec<&Effective> = elements.map(|component| &component.effective).collect();
+    let asks =
+        |capability| rights.iter().any(|own| own.needs().iter().any(|need| need.capability() == capability));
+    let may = |operation: Operation| rights.iter().any(|own| decide(own, &operation).is_allowed());
+    let mut faults = Faults::default();
+    for (name, input) in policy.inputs() {
+        if may(Operation::ReadInput { name: name.to_owned() }) {
+            let most = input.max_bytes.min(LARGEST_INPUT);
+            let read = read_file("inputs:", name, &input.path, most);
+            faults.take(read.and_then(|bytes| add(&mut offers.inputs, "--input", name, bytes)));
+        }
+    }
+    for (name, secret) in policy.secrets() {
+        if asks(Capability::SecretUse) {
+            let read = match &secret.source {
+                SecretSource::Path(path) => read_file("secrets:", name, path, LARGEST_SECRET),
+                SecretSource::Variable(variable) => read_variable(name, variable),
+            };
+            faults
+                .take(read.and_then(|bytes| add(&mut offers.secrets, "--secret", name, Secret::new(bytes))));
+        }
+    }
+    for (id, known) in policy.repositories() {
+        if may(Operation::AddRepository { id: id.to_owned() }) {
+            let made = repository(id, known);
+            faults.take(made.and_then(|made| add(&mut offers.repositories, "repository", id, made)));
+        }
+    }
+    faults.or(())
+}
+
+/// A repository of the catalogue with its key: parts, or a line as sources.list(5) has it.
+fn repository(id: &str, known: &dibw_policy::settings::Repository) -> Result<Repository, Faults> {
+    let key = read_file("repositories:", id, &known.key, LARGEST_SECRET)?;
+    let (url, suites, components) = match &known.source {
+        RepositorySource::Parts { url, suites, components } => {
+            (url.clone(), suites.clone(), components.clone())
+        }
+        RepositorySource::Line(line) => {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["deb", url, suite, components @ ..] if !url.starts_with('[') => {
+                    let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+                    ((*url).to_owned(), own(&[suite]), own(components))
+                }
+                _ => {
+                    return Err(usage(format!(
+                        "repository {id}: `{line}` is not `deb URL SUITE COMPONENT...`"
+                    )));
+                }
+            }
+        }
+    };
+    Ok(Repository { url, suites, components, key })
+}
+
 fn usage(message: String) -> Faults {
     Fault::new(FaultKind::Usage, message).into()
 }
@@ -72,7 +138,7 @@ fn named<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Faults> 
 fn add<T>(to: &mut BTreeMap<String, T>, option: &str, name: &str, value: T) -> Result<(), Faults> {
     match to.insert(name.to_owned(), value) {
         None => Ok(()),
-        Some(_) => Err(usage(format!("{option} {name} is given twice"))),
+        Some(_) => Err(usage(format!("{option} {name} is given twice (the site's policy counts)"))),
     }
 }
 

@@ -204,7 +204,7 @@ fn read_component(path: &Path) -> Result<Typed, Faults> {
     let fault = |error: String| {
         Faults::from(Fault::new(FaultKind::Element, format!("component {}: {error}", path.display())))
     };
-    let bytes = fs::read(path).map_err(|error| fault(error.to_string()))?;
+    let bytes = dibw_host::read_file(path).map_err(|error| fault(format!("{error:#}")))?;
     let manifest = dibw_host::read_manifest(&bytes).map_err(|error| fault(format!("{error:#}")))?;
     Ok(Typed {
         component: path.display().to_string(),

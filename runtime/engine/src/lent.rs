@@ -91,19 +91,18 @@ impl Lender {
         TargetFiles::open(&root).map_err(|error| io(&error))
     }
 
-    /// A command of the target's sandbox, without network, with what the hook had mounted.
+    /// A command of the target's sandbox, without network.
     fn command(&self, argv: &[String], stdin: &[u8], timeout: Duration) -> Inside {
-        let mounts = self.mounts.iter().map(|mount| (mount.source.clone(), mount.path.clone()));
         Inside {
             argv: argv.to_vec(),
             env: self.variables.clone(),
             stdin: stdin.to_vec(),
             timeout: Some(timeout),
-            read_write: mounts.collect(),
             ..Inside::default()
         }
     }
 
+    /// Runs a tool of the target for the runtime: it does not see what the hook had mounted.
     fn run(&self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
         self.run_command(&self.command(argv, stdin, timeout))
     }
@@ -130,8 +129,8 @@ impl Lender {
             let record = crate::attempts::record(&current, &attempt);
             self.audit.borrow_mut().add(&record).map_err(|error| LentError::Fatal(format!("{error:#}")))?;
         }
-        let output =
-            Output { stdout: self.redactor.bytes(output.stdout), stderr: self.redactor.bytes(output.stderr) };
+        let shown = |bytes| self.redactor.captured(bytes, OUTPUT_LIMIT);
+        let output = Output { stdout: shown(output.stdout), stderr: shown(output.stderr) };
         let line = || command.argv.join(" ");
         let code = match ending {
             Ending::Exited(0) => return Ok(output),
@@ -293,7 +292,9 @@ impl Lent for Lender {
     }
 
     fn execute(&mut self, argv: &[String], stdin: &[u8], timeout: Duration) -> Lend<Output> {
-        let output = self.run(argv, stdin, timeout)?;
+        let mounts = self.mounts.iter().map(|mount| (mount.source.clone(), mount.path.clone()));
+        let command = Inside { read_write: mounts.collect(), ..self.command(argv, stdin, timeout) };
+        let output = self.run_command(&command)?;
         self.bound_cache()?;
         Ok(output)
     }

@@ -93,6 +93,18 @@ impl Downloads {
             Client::new(helper.channel().map_err(unusable)?).fetch(&request, allow, out)
         })
     }
+
+    /// The file at `url` as an earlier build kept it; nothing is sent.
+    ///
+    /// # Errors
+    /// It is not kept, or was not known by its content.
+    pub fn kept(&self, url: &str, check: &Check) -> Result<Obtained, FetchError> {
+        let message =
+            format!("{url}: not kept from an earlier build, and nothing is downloaded with --offline");
+        obtain(&self.store, &self.book, url, check, &mut |_| {
+            Err(FetchError { kind: FetchErrorKind::Network, message: message.clone() })
+        })
+    }
 }
 
 /// A network of nothing but a proxy. Both are gone with it.

@@ -52,6 +52,8 @@ pub struct RealMachine {
     hook_mounts: Vec<(String, PathBuf)>,
     /// Memory for typed hooks.
     memory: Vec<Mount>,
+    /// Where downloads are kept.
+    downloads: PathBuf,
     build_dir: PathBuf,
     /// What each command may use.
     limits: Limits,
@@ -92,6 +94,7 @@ impl RealMachine {
             moved: None,
             hook_mounts: Vec::new(),
             memory: Vec::new(),
+            downloads: paths.cache.join("downloads"),
             build_dir,
             limits: limits(resources)?,
             attempts: Vec::new(),

@@ -44,6 +44,15 @@ impl Redactor {
         }
     }
 
+    /// The same for output that was cut at `limit`: what may be the first part of a secret at its end is left out.
+    pub fn captured(&self, mut bytes: Vec<u8>, limit: usize) -> Vec<u8> {
+        let longest = self.words.first().map_or(0, String::len);
+        if bytes.len() >= limit {
+            bytes.truncate(limit.saturating_sub(longest));
+        }
+        self.bytes(bytes)
+    }
+
     /// Whether a secret is in there.
     pub fn reveals(&self, bytes: &[u8]) -> bool {
         self.words.iter().any(|word| find(bytes, word.as_bytes()).is_some())
@@ -138,6 +147,8 @@ mod tests {
             assert_eq!(redactor.text(text), shown);
             assert_eq!(redactor.bytes(text.as_bytes().to_vec()), shown.as_bytes());
         }
+        assert_eq!(redactor.captured(b"0123456789hunter2hun".to_vec(), 20), b"0");
+        assert_eq!(redactor.captured(b"0123456789hunter2hun".to_vec(), 21), b"0123456789hunter2hun");
         assert_eq!(format!("{:?}", Secret::new(b"hunter2hunter2".to_vec())), "***");
     }
 }

@@ -148,7 +148,7 @@ fn component(element: &PlannedElement) -> Result<&Component> {
 }
 
 fn planned_bytes(component: &Component) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(&component.path).with_context(|| format!("reading {}", component.path))?;
+    let bytes = dibw_host::read_file(Path::new(&component.path))?;
     if hex(&Sha256::digest(&bytes)) != component.digest {
         bail!("{} changed after the plan was made", component.path);
     }

@@ -4,6 +4,10 @@
 //! engine's type checker later.
 //! Callers: `dibw element info`, `dibw plugin inspect`, discovery in the engine, [`crate::run`].
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use dibw_plan::{Fault, FaultKind, Manifest};
 use sha2::{Digest, Sha256};
@@ -18,6 +22,12 @@ pub const MANIFEST_SECTION: &str = "dibw:manifest";
 pub const LARGEST: usize = 64 * 1024 * 1024;
 /// Largest manifest taken, in bytes.
 const LARGEST_MANIFEST: usize = 256 * 1024;
+/// Most bytes of code in all modules together. A Rust element with all that the SDK has is below 1 MiB; compiling 1 MiB takes about a second.
+const LARGEST_CODE: usize = 16 * 1024 * 1024;
+/// Most functions in all modules together.
+const MOST_FUNCTIONS: u32 = 100_000;
+/// Most modules and components inside.
+const MOST_PARTS: u32 = 64;
 
 /// What a component says and can do, from its bytes alone.
 #[derive(Clone, Debug)]
@@ -32,6 +42,21 @@ pub struct Inspection {
     pub size: usize,
     /// SHA-256 of the component, hexadecimal.
     pub sha256: String,
+}
+
+/// Reads the file of a component, no more of it than may be.
+///
+/// # Errors
+/// It can't be read, or is too large.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut bytes));
+    read.with_context(|| format!("reading {}", path.display()))?;
+    if bytes.len() > LARGEST {
+        let text = format!("{} has more than {LARGEST} bytes, which no component may have", path.display());
+        return Err(Fault::new(FaultKind::Element, text).into());
+    }
+    Ok(bytes)
 }
 
 /// Reads the manifest of a component, compiling nothing.
@@ -51,6 +76,7 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Manifest> {
 /// As [`read_manifest`]; also imports that are not interfaces of this version, all named.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
     let manifest = read_manifest(bytes)?;
+    check_bounds(bytes).with_context(|| format!("element {}", manifest.id))?;
     let imports = read_imports(bytes)
         .with_context(|| format!("element {}: the component cannot be read", manifest.id))?;
     let foreign: Vec<&str> =
@@ -117,6 +143,32 @@ fn manifest_section(bytes: &[u8]) -> Result<&[u8]> {
             .hint("end the element's source with `element!(...)` of dibw-sdk")
             .into()),
     }
+}
+
+/// What it takes to compile it must be known before: a compiler can't be interrupted.
+fn check_bounds(bytes: &[u8]) -> Result<()> {
+    let fault = |text: String| Fault::new(FaultKind::Element, text);
+    let (mut code, mut functions, mut parts) = (0_usize, 0_u32, 0_u32);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|wrong| fault(format!("not a WebAssembly component: {wrong}")))? {
+            Payload::CodeSectionStart { count, size, .. } => {
+                code = code.saturating_add(size as usize);
+                functions = functions.saturating_add(count);
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => parts += 1,
+            _ => {}
+        }
+        if code > LARGEST_CODE {
+            bail!(fault(format!("the component has more than {} MiB of code", LARGEST_CODE >> 20)));
+        }
+        if functions > MOST_FUNCTIONS {
+            bail!(fault(format!("the component has more than {MOST_FUNCTIONS} functions")));
+        }
+        if parts > MOST_PARTS {
+            bail!(fault(format!("the component is made of more than {MOST_PARTS} modules and components")));
+        }
+    }
+    Ok(())
 }
 
 fn bounded(data: &[u8]) -> Result<&[u8]> {

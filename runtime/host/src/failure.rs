@@ -193,6 +193,8 @@ fn explain(
         None if format!("{error:#}").contains("too much data is being copied") => {
             limit(Limit::Copy(state.copy_bytes()))
         }
+        // Nor for these: see `bump_resource_counts` in its source.
+        None if format!("{error:#}").contains("resource limit exceeded") => limit(Limit::Parts),
         None => (FailureKind::Host, error.root_cause().to_string()),
     }
 }

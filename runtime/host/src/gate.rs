@@ -3,6 +3,7 @@
 //! Callers: every file of [`crate::capabilities`]. Nothing else touches `lent` for an effect.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dibw_policy::{Decision, Denial, Effective, Operation, Record, decide, path};
 
@@ -85,7 +86,15 @@ impl State {
         if self.calls > self.limits.host_calls {
             return Err(wasmtime::Error::new(Limit::Calls(self.limits.host_calls)));
         }
+        if self.time_left().is_zero() {
+            return Err(wasmtime::Error::new(Limit::HostTime(self.limits.host_time)));
+        }
         Ok(())
+    }
+
+    /// How long host functions may still take.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.limits.host_time.saturating_sub(self.clock.hosted())
     }
 
     /// Asks the policy about one operation and records the answer.

@@ -17,7 +17,7 @@ mod limits;
 pub mod plugin_build;
 mod run;
 
-pub use component::{Inspection, LARGEST, MANIFEST_SECTION, inspect, read_manifest};
+pub use component::{Inspection, LARGEST, MANIFEST_SECTION, inspect, read_file, read_manifest};
 pub use componentize::componentize;
 pub use failure::{FailureKind, Frame, HookFailure};
 pub use lent::{

@@ -25,6 +25,8 @@ pub struct Limits {
     pub file_bytes: usize,
     /// Calls of host functions.
     pub host_calls: u64,
+    /// Time spent in host functions, all together.
+    pub host_time: Duration,
     /// Longest time a program in the target may be given.
     pub program_time: Duration,
     /// Bytes of one download into a file of the target.
@@ -44,6 +46,7 @@ impl Default for Limits {
             log_bytes: MIB,
             file_bytes: 16 * MIB,
             host_calls: 100_000,
+            host_time: Duration::from_secs(2 * 3600),
             program_time: Duration::from_secs(3600),
             download_bytes: 4 << 30,
             download_time: Duration::from_secs(1800),
@@ -68,6 +71,10 @@ pub enum Limit {
     Log(usize),
     /// Too many host functions were called.
     Calls(u64),
+    /// What host functions did took too long.
+    HostTime(Duration),
+    /// It is made of too many parts.
+    Parts,
 }
 
 impl fmt::Display for Limit {
@@ -82,6 +89,10 @@ impl fmt::Display for Limit {
             Limit::Copy(bytes) => write!(f, "limit of {} in one call reached", Size(*bytes)),
             Limit::Log(bytes) => write!(f, "log limit of {} reached", Size(*bytes)),
             Limit::Calls(calls) => write!(f, "limit of {calls} calls to the host reached"),
+            Limit::HostTime(budget) => {
+                write!(f, "time limit of {} s for all that it asks for reached", budget.as_secs_f64())
+            }
+            Limit::Parts => f.write_str("limit of instances, memories or tables reached"),
         }
     }
 }
@@ -158,21 +169,36 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-/// A stop watch that runs while the guest's own code does.
+/// Stop watches: one runs while the guest's own code does, the other while a host function does.
 pub(crate) struct GuestClock {
     spent: Duration,
     running_since: Option<Instant>,
     budget: Duration,
+    hosted: Duration,
+    hosting_since: Option<Instant>,
 }
 
 impl GuestClock {
     pub(crate) fn new(budget: Duration) -> Self {
-        GuestClock { spent: Duration::ZERO, running_since: None, budget }
+        GuestClock {
+            spent: Duration::ZERO,
+            running_since: None,
+            budget,
+            hosted: Duration::ZERO,
+            hosting_since: None,
+        }
     }
 
     pub(crate) fn observe(&mut self, transition: CallHook) {
         self.spent = self.spent();
         self.running_since = transition.exiting_host().then(Instant::now);
+        self.hosted = self.hosted();
+        self.hosting_since = matches!(transition, CallHook::CallingHost).then(Instant::now);
+    }
+
+    /// Time in host functions, the one under way included.
+    pub(crate) fn hosted(&self) -> Duration {
+        self.hosted + self.hosting_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(crate) fn spent(&self) -> Duration {

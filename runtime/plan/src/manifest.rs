@@ -44,6 +44,9 @@ pub struct Manifest {
     /// What it asks for.
     #[serde(default)]
     pub needs: Vec<Need>,
+    /// What it contributes to the layout of the disk: a block device configuration, as `block-device-default.yaml` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
     /// The kit it was built with, as in `dibw-sdk 0.1.0`.
     #[serde(default)]
     pub sdk: String,

@@ -116,6 +116,26 @@ impl Effective {
         }))
     }
 
+    /// The rights of the runtime itself, which writes images in any format that no ceiling keeps it from. A ceiling that does not speak
+    /// of formats leaves them all.
+    pub fn of_runtime(policy: &Policy) -> Self {
+        let formats = Need::new(Capability::ImageEmit, "*").expect("`*` is a glob of names");
+        let mut own = Effective::new(&Identity::named("dibw"), std::slice::from_ref(&formats), policy, &[]);
+        for file in own.layers.iter_mut().flat_map(|layer| &mut layer.files) {
+            let speaks =
+                |rules: &Vec<Rule>| rules.iter().any(|r| r.need.capability() == Capability::ImageEmit);
+            file.ceiling = file.ceiling.take().filter(speaks);
+            let rule = Rule {
+                need: formats.clone(),
+                file: file.file.clone(),
+                line: 0,
+                key: "the runtime's own".to_owned(),
+            };
+            file.grants.push(GrantRights { index: 0, line: 0, mismatch: None, allow: vec![rule] });
+        }
+        own
+    }
+
     /// The element these rights belong to.
     pub fn element(&self) -> &str {
         &self.identity.id

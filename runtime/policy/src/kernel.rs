@@ -127,14 +127,20 @@ pub fn check_module(name: &str) -> Result<(), String> {
     }
 }
 
-/// Checks a kernel setting, as sysctl.d(5) spells it with dots.
+/// The name of a setting without the hyphen that says that a failure does not matter (sysctl.d(5)).
+pub(crate) fn setting_name(key: &str) -> &str {
+    key.strip_prefix('-').unwrap_or(key)
+}
+
+/// Checks a kernel setting, as sysctl.d(5) spells it with dots; a hyphen first means that a failure does not matter.
 ///
 /// # Errors
 /// Says what is wrong with it.
 pub fn check_setting(key: &str, value: &str) -> Result<(), String> {
-    let proper = key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-    let labels = key.contains('.') && key.split('.').all(|label| !label.is_empty());
-    if !proper || !labels || key.len() > 128 || key.starts_with('-') {
+    let name = setting_name(key);
+    let proper = name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let labels = name.contains('.') && name.split('.').all(|label| !label.is_empty());
+    if !proper || !labels || name.len() > 128 || name.starts_with('-') {
         return Err(format!(
             "`{}` is not the name of a kernel setting like net.ipv4.ip_forward",
             escape(key)
@@ -246,7 +252,9 @@ mod tests {
             ("net", "1", false),
             ("net..x", "1", false),
             (".net", "1", false),
-            ("-net.x", "1", false),
+            ("-net.x", "1", true),
+            ("--net.x", "1", false),
+            ("-.x", "1", false),
             ("net.x y", "1", false),
             ("net.x", "1\nkernel.core_pattern=|/x", false),
             ("net/ipv4", "1", false),

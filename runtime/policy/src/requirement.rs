@@ -153,8 +153,9 @@ pub(crate) fn requirements(operation: &Operation) -> Requirements {
         }
         Operation::SetSysctl { key, value } => {
             kernel::check_setting(key, value).map_err(Impossible::Malformed)?;
-            refuse(Capability::Sysctl, key, kernel::refuse_setting(key))?;
-            Ok(vec![named(Capability::Sysctl, key)])
+            let name = kernel::setting_name(key);
+            refuse(Capability::Sysctl, name, kernel::refuse_setting(name))?;
+            Ok(vec![named(Capability::Sysctl, name)])
         }
         Operation::InstallBootloader { kind } => Ok(vec![named(Capability::BootloaderInstall, kind.name())]),
         Operation::EmitImage { format } => {

@@ -24,6 +24,7 @@ pub const fn render<T: Element>(
     needs: &[Need],
     depends: &[&str],
     provides: &[&str],
+    layout: Option<&str>,
 ) -> Text {
     let text = Text::new().text("{\"id\":").quoted(id).text(",\"version\":").quoted(version);
     let text = text
@@ -37,7 +38,12 @@ pub const fn render<T: Element>(
     let text = strings(text.text("],\"depends\":["), depends);
     let text = strings(text.text("],\"provides\":["), provides);
     let text = text.text("],\"config_schema\":").joined(&T::SCHEMA);
-    self::needs(text.text(",\"needs\":["), needs).text("]}")
+    let text = self::needs(text.text(",\"needs\":["), needs).text("]");
+    match layout {
+        Some(layout) => text.text(",\"layout\":").quoted(layout),
+        None => text,
+    }
+    .text("}")
 }
 
 const fn hooks(mut text: Text, hooks: &[Hook]) -> Text {
@@ -79,7 +85,10 @@ const fn comma(text: Text, at: usize) -> Text {
 /// ```text
 /// element!(Ssh, needs! { package "openssh-server"; enable "ssh.service" });
 /// element!(Ssh, needs! { ... }, depends: ["hostname"], provides: ["ssh-server"]);
+/// element!(Raid, needs! { layout "partitioning", "mkfs", "mount" }, layout: include_str!("layout.yaml"));
 /// ```
+///
+/// `layout:` is a block device configuration, as `block-device-default.yaml` of a shell element has it; each kind of node in it is a need.
 ///
 /// The manifest's id and version are the crate's. In native tests the manifest is `Ssh::MANIFEST`.
 ///
@@ -106,7 +115,8 @@ macro_rules! element {
     (
         $element:ty, $needs:expr
         $(, depends: [$($depends:literal),* $(,)?])?
-        $(, provides: [$($provides:literal),* $(,)?])? $(,)?
+        $(, provides: [$($provides:literal),* $(,)?])?
+        $(, layout: $layout:expr)? $(,)?
     ) => {
         impl $crate::Described for $element {
             const MANIFEST: &'static str = $crate::text::as_str(&DIBW_MANIFEST);
@@ -115,9 +125,20 @@ macro_rules! element {
         /// The bytes of the manifest, made by `element!`.
         const DIBW_MANIFEST: [u8; $crate::manifest::render::<$element>(
             env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), $needs, &[$($($depends),*)?], &[$($($provides),*)?],
+            DIBW_LAYOUT,
         ).len()] = $crate::manifest::render::<$element>(
             env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), $needs, &[$($($depends),*)?], &[$($($provides),*)?],
+            DIBW_LAYOUT,
         ).exactly();
+
+        /// What it contributes to the disk's layout.
+        const DIBW_LAYOUT: Option<&str> = {
+            let layouts: &[&str] = &[$($layout)?];
+            match layouts {
+                [layout] => Some(*layout),
+                _ => None,
+            }
+        };
 
         $crate::export_element!($element);
     };

@@ -1,8 +1,10 @@
 //! A machine that records what it is asked for, holds what it gave out, and fails or is interrupted where a test says; and a small image
 //! to build on it: shell hooks at 10 and 30 around a component at 20, packages, two file systems, raw and tar outputs.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its fixture fails")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -49,6 +51,8 @@ pub struct Double {
     pub contents: &'static str,
     /// Header values that were sent.
     pub sent: Vec<String>,
+    /// The last line of a command that fails.
+    pub last_words: Option<&'static str>,
 }
 
 impl Double {
@@ -72,7 +76,21 @@ impl Double {
             hops: Vec::new(),
             contents: "",
             sent: Vec::new(),
+            last_words: None,
         }
+    }
+
+    /// Puts a symbolic link into the target.
+    pub fn plant_link(&self, path: &str, to: &str) {
+        std::os::unix::fs::symlink(to, self.work_dir.join("target").join(path)).unwrap();
+        fs::create_dir_all(self.work_dir.join("target/etc").join(to)).unwrap();
+    }
+
+    /// Puts an empty file into the target.
+    pub fn plant_file(&self, path: &str) {
+        let file = self.work_dir.join("target").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
     }
 
     fn call(&mut self, what: impl Into<String>) -> Result<()> {
@@ -100,6 +118,7 @@ impl Double {
         match self.breaks {
             Some(part) if argv.iter().any(|word| word.contains(part)) => {
                 (1..=30).for_each(|number| on_line(&format!("line {number}")));
+                self.last_words.iter().for_each(|words| on_line(words));
                 Ending::Exited(7)
             }
             _ => Ending::Exited(0),
@@ -308,6 +327,10 @@ pub struct Built {
     pub events: Vec<Event>,
     /// Files in the directory of the artifacts.
     pub files: Vec<String>,
+    /// Text of the plan and the audit log beside them.
+    pub records: String,
+    /// Small files of the target, by path.
+    pub target: BTreeMap<String, String>,
 }
 
 /// The fixture, planned once.
@@ -426,6 +449,23 @@ impl Fixture {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         let files = files.collect();
-        Built { outcome, machine, events: heard.0.take(), files }
+        let records = ["image.plan.json", "image.audit.jsonl"].map(|name| fs::read_to_string(out.join(name)));
+        let records = records.into_iter().flatten().collect();
+        let mut target = BTreeMap::new();
+        read_all(&work.path().join("target"), "", &mut target);
+        Built { outcome, machine, events: heard.0.take(), files, records, target }
+    }
+}
+
+fn read_all(directory: &Path, below: &str, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let path = format!("{below}/{}", entry.file_name().to_string_lossy());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => read_all(&entry.path(), &path, found),
+            kind if kind.is_file() => {
+                found.insert(path, String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned());
+            }
+            _ => {}
+        }
     }
 }

@@ -56,7 +56,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let mut faults = Faults::default();
     let (plans, offers) = (faults.take(super::plan::plans(&args.image)), faults.take(args.offers.offers()));
-    let (Some(plans), Some(offers)) = (plans, offers) else { return Err(faults.into()) };
+    let (Some(plans), Some(mut offers)) = (plans, offers) else { return Err(faults.into()) };
+    let all: Vec<&Plan> = plans.iter().map(|(_, plan)| plan).collect();
+    crate::offers::add_of_policy(&mut offers, &args.image.policy()?, &all)?;
     let paths = Paths {
         work_base: absolute(&args.work_dir)?,
         cache: absolute(&args.cache_dir)?,

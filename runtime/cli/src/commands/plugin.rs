@@ -126,8 +126,13 @@ fn build(directory: &Path, only: &[String], out: Option<&Path>) -> Outcome {
 }
 
 fn inspect(file: &Path) -> Outcome {
-    let bytes = fs::read(file)
-        .map_err(|error| Fault::new(FaultKind::Usage, format!("cannot read {}: {error}", file.display())))?;
+    let bytes = dibw_host::read_file(file).map_err(|error| {
+        let unread = |error: anyhow::Error| {
+            let text = format!("cannot read {}: {}", file.display(), error.root_cause());
+            Fault::new(FaultKind::Usage, text)
+        };
+        error.downcast::<Fault>().unwrap_or_else(unread)
+    })?;
     let inspection = dibw_host::inspect(&bytes).map_err(|error| match error.downcast::<Fault>() {
         Ok(fault) => End::from(Fault { message: format!("{}: {}", file.display(), fault.message), ..fault }),
         Err(error) => error.context(format!("component {}", file.display())).into(),

@@ -14,7 +14,9 @@ impl Host for State {
     fn run(&mut self, argv: Vec<String>, stdin: Vec<u8>, timeout_seconds: u32) -> Answer<Output> {
         self.answer(|state| {
             state.permit(&Operation::Execute { argv: argv.clone() })?;
-            let timeout = Duration::from_secs(timeout_seconds.into()).min(state.limits.program_time);
+            let timeout = Duration::from_secs(timeout_seconds.into())
+                .min(state.limits.program_time)
+                .min(state.time_left());
             let mut output = state.lent.execute(&argv, &stdin, timeout)?;
             output.stdout.truncate(OUTPUT);
             output.stderr.truncate(OUTPUT);

@@ -74,7 +74,7 @@ impl State {
             }
         };
         let most = self.limits.file_bytes as u64;
-        Ok(Download { url, expected, header, most, time: self.limits.download_time })
+        Ok(Download { url, expected, header, most, time: self.limits.download_time.min(self.time_left()) })
     }
 
     /// Does a download whose every hop is decided. A refused hop is the element's refusal, whatever the engine makes of it.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dibw_policy::{Decision, Effective, Operation, Policy, decide};
+
 use crate::element::Element;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::output::OutputType;
@@ -36,6 +38,23 @@ pub(super) fn output_types(request: &Request) -> Result<BTreeSet<OutputType>, Fa
         faults.push(Fault::new(FaultKind::Usage, "no output type is asked for").hint("for example -t qcow2"));
     }
     faults.or(types)
+}
+
+/// Whether the policy lets images leave in these formats. The runtime asks for itself: only a ceiling can refuse it.
+pub(super) fn may_emit(types: &BTreeSet<OutputType>, policy: &Policy) -> Result<(), Faults> {
+    let own = Effective::of_runtime(policy);
+    let mut faults = Faults::default();
+    for kind in types {
+        match decide(&own, &Operation::EmitImage { format: kind.name().to_owned() }) {
+            Decision::Allow { .. } | Decision::WouldDeny(_) => {}
+            Decision::Malformed { message } => faults.push(Fault::new(FaultKind::Usage, message)),
+            Decision::Deny(denial) => {
+                let message = format!("output type `{}`: {denial}", kind.name());
+                faults.push(Fault::new(FaultKind::Policy, message).hint(denial.hint));
+            }
+        }
+    }
+    faults.or(())
 }
 
 fn unknown_type(name: &str) -> Fault {

@@ -37,6 +37,7 @@ pub fn plan(
 
     // 1. What comes out. An unknown type is found first because it costs nothing.
     let types = faults.take(checks::output_types(request)).unwrap_or_default();
+    faults.take(checks::may_emit(&types, policy));
     faults.take(checks::architecture(request));
     let (docker_target, push) = faults.take(checks::container_names(request, &types)).unwrap_or_default();
 
@@ -52,7 +53,7 @@ pub fn plan(
     let members = members::read(request, &elements, policy, grants, &mut faults);
 
     // 4. The disk. Its facts (labels, mount points) are variables even when only the tree is wanted.
-    let disk = disk::choose(request, &elements, &mut faults);
+    let disk = disk::choose(request, &elements, &members.planned, &mut faults);
     let variables = variables::known_before_the_build(request, &elements, disk.as_ref());
     let disk = disk.filter(|_| request.classic || types.iter().any(|kind| kind.is_disk()));
     faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
