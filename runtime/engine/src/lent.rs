@@ -2,12 +2,14 @@
 //! The host asks the policy before each call; here it is only done.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use dibw_host::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
-use dibw_policy::{Record, ServiceAction};
+use dibw_policy::{Access, Record, ServiceAction};
 use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
+use dibw_sys::target_trees::TreeAccess;
 
 use crate::accounts;
 use crate::audit::Audit;
@@ -242,6 +244,14 @@ impl Lent for Lender {
         self.variables.insert(name.to_owned(), value.to_owned());
         self.left.borrow_mut().variables.insert(name.to_owned(), value.to_owned());
         Ok(())
+    }
+
+    fn open_tree(&mut self, path: &str, access: Access) -> Lend<OwnedFd> {
+        let access = match access {
+            Access::Read => TreeAccess::Read,
+            Access::Write => TreeAccess::Write,
+        };
+        self.files()?.0.detached_tree(path, access).map_err(lent)
     }
 
     fn log(&mut self, level: LogLevel, message: &str) {

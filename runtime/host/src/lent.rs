@@ -6,9 +6,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use dibw_policy::{Record, ServiceAction};
+use dibw_policy::{Access, Record, ServiceAction};
 
 /// Why something lent did not work. All but `Fatal` are told to the element, which may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +186,9 @@ pub trait Lent: Any {
     fn get_variable(&mut self, name: &str) -> Lend<Option<String>>;
     /// Sets a variable for later hooks.
     fn set_variable(&mut self, name: &str, value: &str) -> Lend<()>;
+    /// The directory `path` with what is in it, for a component from another language: as a mount of its own, without devices, without other
+    /// mounts below it, read-only unless `access` says otherwise.
+    fn open_tree(&mut self, path: &str, access: Access) -> Lend<OwnedFd>;
     /// A line of the element; control characters are already escaped.
     fn log(&mut self, level: LogLevel, message: &str);
     /// One decision. An error ends the hook: nothing goes on unrecorded.

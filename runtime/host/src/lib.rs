@@ -16,10 +16,12 @@ mod lent;
 mod limits;
 pub mod plugin_build;
 mod run;
+mod wasi;
 
 pub use component::{Inspection, LARGEST, MANIFEST_SECTION, inspect, read_manifest};
-pub use componentize::componentize;
+pub use componentize::{componentize, pack};
 pub use failure::{FailureKind, Frame, HookFailure};
 pub use lent::{Account, FileStat, Follow, GroupKind, Lend, Lent, LentError, LogLevel, Output, Sudo};
 pub use limits::{Limit, Limits};
 pub use run::{HookCall, HookOutcome, Host, LoadedElement, Usage};
+pub use wasi::WASI_SAYS;
