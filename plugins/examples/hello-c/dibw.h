@@ -1,6 +1,7 @@
 /* What a typed element in C needs around its own code: the one function that dibw calls, as the component model's canonical ABI spells it
  * (sdk/wit/v0.1/element.wit, interface lifecycle). An element includes this file once and defines `hook`. */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,7 @@ __attribute__((export_name("dibw:element/lifecycle@0.1.0#run"))) struct dibw_res
     char name[64] = {0};
     memcpy(name, phase, length < sizeof name - 1 ? length : sizeof name - 1);
     const char *text = hook(name);
+    fflush(NULL); /* nothing does that at the end of a component */
     result.failed = text != NULL;
     result.kind = DIBW_ERROR_IO;
     result.text = text ? text : "";
