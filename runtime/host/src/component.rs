@@ -11,7 +11,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wit_component::DecodedWasm;
 
 use crate::capabilities::interface_of;
-use crate::wasi;
+use crate::wasi::{self, Directories};
 
 /// The custom section that holds the manifest.
 pub const MANIFEST_SECTION: &str = "dibw:manifest";
@@ -71,6 +71,15 @@ impl Inspection {
     /// Whether it is a component of another language, with files of granted directories as the only thing of the machine.
     pub fn uses_wasi(&self) -> bool {
         self.imports.iter().any(|(import, _)| import.starts_with("wasi:"))
+    }
+
+    /// Whether it asks for directories of the target, as most components of other languages do.
+    pub(crate) fn directories(&self) -> Directories {
+        if self.imports.iter().any(|(import, _)| import.starts_with("wasi:filesystem/preopens@")) {
+            Directories::Wanted
+        } else {
+            Directories::Unwanted
+        }
     }
 }
 

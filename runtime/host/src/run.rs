@@ -207,7 +207,7 @@ type Returned = Result<(), crate::bindings::dibw::element::types::Error>;
 
 fn call_run(element: &LoadedElement, store: &mut Store<State>) -> wasmtime::Result<Returned> {
     if element.inspection.uses_wasi() {
-        match wasi::open_trees(store.data_mut()) {
+        match wasi::open_trees(store.data_mut(), element.inspection.directories()) {
             Ok(()) => {}
             Err(Halt::Guest(refused)) => return Ok(Err(refused)),
             Err(Halt::Trap(error)) => return Err(error),

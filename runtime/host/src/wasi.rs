@@ -13,7 +13,8 @@ mod trees;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentNamedList, HasData, Lift, Linker, Lower, Resource, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
@@ -28,7 +29,7 @@ use crate::gate::State;
 use output::Output;
 
 pub(crate) use output::End;
-pub(crate) use trees::open_trees;
+pub(crate) use trees::{Directories, open_trees};
 
 /// The release of WASI whose functions wasmtime-wasi 48 defines: the part of an instance's name after `@`.
 const RELEASE: &str = "0.2.12";
@@ -125,18 +126,36 @@ pub(crate) fn link(linker: &mut Linker<State>, imports: &[String]) -> wasmtime::
 /// A component that could wait could stop the build, and no one is there to wait for: waiting ends at once.
 fn link_monotonic_clock(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     monotonic_clock::add_to_linker::<State, WasiClocks>(linker, |state| state.wasi().clocks())?;
-    let name = format!("wasi:clocks/monotonic-clock@{RELEASE}");
-    let mut instance = linker.allow_shadowing(true).instance(&name)?;
     for function in ["subscribe-duration", "subscribe-instant"] {
-        instance.func_wrap(
-            function,
-            |mut store, (_,): (u64,)| -> wasmtime::Result<(Resource<DynPollable>,)> {
-                let state: &mut State = store.data_mut();
-                let mut clocks = state.wasi().clocks();
-                Ok((monotonic_clock::Host::subscribe_duration(&mut clocks, 0)?,))
-            },
-        )?;
+        replace(linker, "wasi:clocks/monotonic-clock", function, ready_at_once)?;
     }
+    Ok(())
+}
+
+fn ready_at_once(
+    mut store: StoreContextMut<'_, State>,
+    (_,): (u64,),
+) -> wasmtime::Result<(Resource<DynPollable>,)> {
+    let mut clocks = store.data_mut().wasi().clocks();
+    Ok((monotonic_clock::Host::subscribe_duration(&mut clocks, 0)?,))
+}
+
+/// Puts a function of ours in the place of wasmtime-wasi's. It is an error when there is none: ours would then never be called.
+fn replace<Parameters, Answer>(
+    linker: &mut Linker<State>,
+    interface: &str,
+    function: &str,
+    ours: fn(StoreContextMut<'_, State>, Parameters) -> wasmtime::Result<Answer>,
+) -> wasmtime::Result<()>
+where
+    Parameters: ComponentNamedList + Lift + 'static,
+    Answer: ComponentNamedList + Lower + 'static,
+{
+    let name = format!("{interface}@{RELEASE}");
+    if linker.instance(&name)?.func_wrap(function, ours).is_ok() {
+        wasmtime::bail!("wasmtime-wasi does not define {name} {function}");
+    }
+    linker.allow_shadowing(true).instance(&name)?.func_wrap(function, ours)?;
     linker.allow_shadowing(false);
     Ok(())
 }

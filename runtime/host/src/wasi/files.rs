@@ -21,7 +21,7 @@ use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
 
 use crate::gate::State;
 
-use super::RELEASE;
+use super::replace;
 
 const SET_ID_BITS: u32 = 0o6000;
 
@@ -30,11 +30,8 @@ type OpenArguments = (Resource<Descriptor>, PathFlags, String, OpenFlags, Descri
 /// Links the interface.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     types::add_to_linker::<State, WasiFilesystem>(linker, |state| state.wasi().filesystem())?;
-    let mut instance = linker.allow_shadowing(true).instance(&format!("wasi:filesystem/types@{RELEASE}"))?;
-    instance.func_wrap("[method]descriptor.open-at", open_at)?;
-    instance.func_wrap("[method]descriptor.create-directory-at", create_directory_at)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    replace(linker, "wasi:filesystem/types", "[method]descriptor.open-at", open_at)?;
+    replace(linker, "wasi:filesystem/types", "[method]descriptor.create-directory-at", create_directory_at)
 }
 
 fn open_at(

@@ -21,11 +21,24 @@ struct Tree {
     directory: OwnedFd,
 }
 
+/// Whether a component asks for directories.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Directories {
+    /// It imports `wasi:filesystem/preopens`.
+    Wanted,
+    /// It reaches files through the contract only, if at all.
+    Unwanted,
+}
+
 /// Opens the trees that the needs of the element name, and sets up all else that WASI works on. A tree that is not there is left out with a
 /// line in the log; one that is refused ends the hook.
-pub(crate) fn open_trees(state: &mut State) -> Result<(), Halt> {
+pub(crate) fn open_trees(state: &mut State, directories: Directories) -> Result<(), Halt> {
     let mut trees = Vec::new();
-    for (name, access) in wanted(state.effective.needs()) {
+    let wanted = match directories {
+        Directories::Wanted => wanted(state.effective.needs()),
+        Directories::Unwanted => BTreeMap::new(),
+    };
+    for (name, access) in wanted {
         match open(state, &name, access) {
             Ok(directory) => trees.push(Tree { name, access, directory }),
             Err(Halt::Guest(Error::NotFound(_))) => {
