@@ -4,7 +4,7 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 33] = [
+const COMMANDS: [(&[&str], &str); 34] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
@@ -17,6 +17,7 @@ const COMMANDS: [(&[&str], &str); 33] = [
     (&["plugin"], "dibw-plugin"),
     (&["plugin", "new"], "dibw-plugin-new"),
     (&["plugin", "build"], "dibw-plugin-build"),
+    (&["plugin", "pack"], "dibw-plugin-pack"),
     (&["plugin", "inspect"], "dibw-plugin-inspect"),
     (&["policy"], "dibw-policy"),
     (&["policy", "check"], "dibw-policy-check"),

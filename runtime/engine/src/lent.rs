@@ -6,6 +6,7 @@ mod brought;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use dibw_host::{
     Account, Download, FileStat, Follow, GroupKind, Judge, Lend, Lent, LentError, LogLevel, Output, Sudo,
 };
 use dibw_plan::Phase;
-use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
+use dibw_policy::{Access, BootLoader, MountKind, Record, ServiceAction};
 use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
+use dibw_sys::target_trees::TreeAccess;
 
 use crate::accounts;
 use crate::audit::Audit;
@@ -365,6 +367,14 @@ impl Lent for Lender {
 
     fn install_bootloader(&mut self, kind: BootLoader) -> Lend<()> {
         self.install_loader(kind)
+    }
+
+    fn open_tree(&mut self, path: &str, access: Access) -> Lend<OwnedFd> {
+        let access = match access {
+            Access::Read => TreeAccess::Read,
+            Access::Write => TreeAccess::Write,
+        };
+        self.files()?.0.detached_tree(path, access).map_err(lent)
     }
 
     fn log(&mut self, level: LogLevel, message: &str) {

@@ -4,6 +4,7 @@ mod audit;
 mod lint;
 mod test;
 
+use anyhow::Context;
 use dibw_plan::{Catalogue, Element, Fault, FaultKind, Phase};
 
 use super::Outcome;
@@ -114,6 +115,11 @@ fn info(catalogue: &Catalogue, name: &str) -> Outcome {
         }
         for need in &manifest.needs {
             println!("needs     {need}");
+        }
+        let component =
+            std::fs::read(&typed.component).with_context(|| format!("reading {}", typed.component))?;
+        if dibw_host::inspect(&component)?.uses_wasi() {
+            println!("WASI      {}", dibw_host::WASI_SAYS);
         }
         println!("\nconfiguration (JSON Schema):");
         let schema = serde_json::to_string_pretty(&manifest.config_schema);
