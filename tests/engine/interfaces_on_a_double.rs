@@ -361,10 +361,16 @@ fn a_boot_loader_needs_its_phase_and_its_package() {
         Err(failure) => failure.to_string(),
         Ok(_) => panic!("it was to fail"),
     };
-    assert!(
-        said("install").contains("grub-pc can't be installed in install: there is a disk in finalise only")
-    );
-    assert!(said("finalise").contains("/usr/sbin/grub-install of the target, which grub-pc is installed with; install the package grub2-common first"));
+    for (phase, reason) in [
+        ("install", "grub-pc can't be installed in install: there is a disk in finalise only"),
+        (
+            "finalise",
+            "/usr/sbin/grub-install of the target, which grub-pc is installed with; install the package grub2-common first",
+        ),
+    ] {
+        let said = said(phase);
+        assert!(said.contains(reason), "{said}");
+    }
     let built = fixture(&calls, &needs, "finalise").build(|machine| {
         for file in ["usr/sbin/grub-install", "usr/sbin/grub-mkconfig", "usr/lib/grub/i386-pc/boot.img"] {
             machine.plant_file(file);

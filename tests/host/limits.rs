@@ -184,7 +184,7 @@ fn a_component_has_a_largest_size_before_it_is_compiled() {
     assert_eq!(refused(&bytes), "element guest: the component has more than 100000 functions");
 
     // Few functions of much code.
-    let long = format!("(func {})", "(drop (i32.const 1000000))".repeat(300_000));
+    let long = format!("(func {})", "(drop (i64.const 0x7fffffffffffffff))".repeat(150_000));
     let bytes =
         support::component(&module("", &long.repeat(10), "(i32.const 0)"), Some(&support::manifest(&[])));
     assert_eq!(refused(&bytes), "element guest: the component has more than 16 MiB of code");

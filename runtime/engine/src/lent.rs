@@ -71,6 +71,8 @@ pub struct Lender {
     pub cache: ElementCache,
     /// What elements asked of the kernel in this build, by element.
     pub kernel: Rc<RefCell<BTreeMap<String, KernelSettings>>>,
+    /// The device of the image, once it is made; what hooks see of it is theirs to change.
+    pub disk: Option<String>,
     /// Mount point of the disk's EFI system partition, if it has one.
     pub esp: Option<String>,
     /// No network.

@@ -94,6 +94,7 @@ impl<'a> Build<'a> {
             secrets_in_target: self.secrets_in_target.clone(),
             cache: ElementCache::new(&self.element_caches, &element.name, digest, self.plan.refresh),
             kernel: self.kernel.clone(),
+            disk: self.base_variables.get("IMAGE_BLOCK_DEVICE").cloned(),
             esp: disk.and_then(|disk| disk.layout.esp()).map(str::to_owned),
             offline: self.plan.offline,
             mounts: Vec::new(),

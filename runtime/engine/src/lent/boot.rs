@@ -136,11 +136,9 @@ impl Lender {
                 format!("{kind} can't be installed in {}: there is a disk in finalise only", self.phase);
             return Err(LentError::Invalid(why));
         }
-        let Some(disk) = self.variables.get("IMAGE_BLOCK_DEVICE").filter(|disk| !disk.is_empty()).cloned()
-        else {
-            return Err(LentError::NotFound(
-                "the image has no disk; ask for an output type that is one".to_owned(),
-            ));
+        let Some(disk) = self.disk.clone() else {
+            let what = "the image has no disk; ask for an output type that is one".to_owned();
+            return Err(LentError::NotFound(what));
         };
         let installer = installer(kind);
         let esp = if installer.esp { self.esp()?.0 } else { String::new() };
