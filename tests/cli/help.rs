@@ -4,7 +4,7 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 33] = [
+const COMMANDS: [(&[&str], &str); 35] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
@@ -13,10 +13,12 @@ const COMMANDS: [(&[&str], &str); 33] = [
     (&["element", "info"], "dibw-element-info"),
     (&["element", "deps"], "dibw-element-deps"),
     (&["element", "lint"], "dibw-element-lint"),
+    (&["element", "audit"], "dibw-element-audit"),
     (&["element", "test"], "dibw-element-test"),
     (&["plugin"], "dibw-plugin"),
     (&["plugin", "new"], "dibw-plugin-new"),
     (&["plugin", "build"], "dibw-plugin-build"),
+    (&["plugin", "pack"], "dibw-plugin-pack"),
     (&["plugin", "inspect"], "dibw-plugin-inspect"),
     (&["policy"], "dibw-policy"),
     (&["policy", "check"], "dibw-policy-check"),

@@ -1,4 +1,4 @@
-//! `dibw policy`, `dibw audit` and `dibw lock` as a user sees them: worked policies, what is explained, and that pasting what is
+//! `dibw policy` and `dibw audit` as a user sees them: worked policies, what is explained, and that pasting what is
 //! proposed makes a refusal go away.
 
 use std::fs;
@@ -7,41 +7,11 @@ use std::process::Command;
 
 use dibw_policy::audit::{Chain, Circumstance, Record};
 use dibw_policy::{Capability, Effective, Identity, Mode, Policy, Question, decide};
+use dibw_tests::component::with_motd;
 use dibw_tests::dibw::{Dibw, Ran, root, workspace};
 use dibw_tests::golden::golden;
 
 const WORKED: [&str; 3] = ["locked-down", "laptop", "ci-migration"];
-
-/// A component that says what `motd` needs, and can do nothing.
-fn component(needs: &[(&str, &str)]) -> Vec<u8> {
-    let needs: Vec<_> = needs.iter().map(|(c, v)| serde_json::json!({"capability": c, "value": v})).collect();
-    let hooks = [serde_json::json!({"phase": "install"})];
-    let manifest =
-        serde_json::json!({"id": "motd", "version": "1", "api": "0.1", "hooks": hooks, "needs": needs})
-            .to_string();
-    let name = b"dibw:manifest";
-    let mut section = vec![u8::try_from(name.len()).unwrap()];
-    section.extend(name);
-    section.extend(manifest.as_bytes());
-    let mut bytes = b"\0asm\x0d\0\x01\0\0".to_vec();
-    let mut length = section.len();
-    while length >= 0x80 {
-        bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-        length >>= 7;
-    }
-    bytes.push(u8::try_from(length).unwrap());
-    bytes.extend(section);
-    bytes
-}
-
-/// A `dibw` with the component `motd` among its elements.
-fn with_motd(needs: &[(&str, &str)]) -> Dibw {
-    let dibw = Dibw::new();
-    let elements = dibw.dir().join("e");
-    fs::create_dir_all(&elements).unwrap();
-    fs::write(elements.join("motd.wasm"), component(needs)).unwrap();
-    dibw.elements(elements)
-}
 
 const NEEDS: [(&str, &str); 3] =
     [("target.write", "/etc/**"), ("target.write_privileged", "cron"), ("packages.install", "figlet")];
@@ -316,6 +286,23 @@ fn other_bytes_are_named_in_the_explanation() {
 }
 
 #[test]
+fn whom_nobody_trusts_is_denied_whatever_is_granted() {
+    let dibw = with_motd(&NEEDS);
+    let trust = "trust: {elements: {any_of: [{kind: key, name: team, key: /k.pub}]}}\n";
+    dibw.file("site.yaml", &SITE.replace("name: site\n", trust));
+    let args = ["policy", "explain", "motd", "target.write", "/etc/motd", "--site", "site.yaml"];
+    let (ran, _) = ran(dibw, &args);
+    let told: Vec<&str> = ran.stdout.lines().collect();
+    assert!(told[0].starts_with("DENIED"), "{}", ran.stdout);
+    assert!(
+        told[1].starts_with("  trust    no    site.yaml asks for 1 of its keys to have signed motd@"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(told[2], "  to let it take part: have it signed by `team`: dibw sign --key KEY motd.wasm");
+}
+
+#[test]
 fn questions_that_cannot_be_answered() {
     for (args, code, said) in [
         (
@@ -422,46 +409,6 @@ narrowed classic elements without a rule: confined -> strict
     assert_eq!(ran_.code, 1);
     let (same, _) = ran(dibw, &["policy", "diff", "old.yaml", "old.yaml"]);
     assert_eq!((same.code, same.stdout.as_str()), (0, "no difference\n"));
-}
-
-#[test]
-fn a_lock_holds_elements_to_what_was_looked_at() {
-    let (taken, dibw) = ran(with_motd(&NEEDS[..1]), &["lock", "update", "motd", "fake-os"]);
-    assert_eq!(taken.code, 0, "{}", taken.stderr);
-    assert!(
-        taken.stdout.contains("motd: is not in the lock\n  WIDENED  target.write /etc/**  (risk 2)\n"),
-        "{}",
-        taken.stdout
-    );
-    let (same, dibw) = ran(dibw, &["lock", "check"]);
-    assert_eq!((same.code, same.stdout.as_str()), (0, "nothing changed\n"));
-    let (planned, dibw) = ran(dibw, &["plan", "fake-os", "motd", "-n", "-t", "tar"]);
-    assert_eq!(planned.code, 0, "{}", planned.stderr);
-    fs::write(dibw.dir().join("e/motd.wasm"), component(&NEEDS)).unwrap();
-    let (changed, dibw) = ran(dibw, &["lock", "check"]);
-    assert_eq!(changed.code, 3);
-    assert!(changed.stdout.contains("  WIDENED  packages.install figlet  (risk 3)\n"), "{}", changed.stdout);
-    let (refused, dibw) = ran(dibw, &["plan", "fake-os", "motd", "-n", "-t", "tar"]);
-    assert_eq!(refused.code, 3);
-    assert!(
-        refused.stderr.starts_with("error: not as dibw.lock has it: motd: component was sha256:"),
-        "{}",
-        refused.stderr
-    );
-    assert!(refused.stderr.contains("WIDENED  packages.install figlet"), "{}", refused.stderr);
-    let (grown, dibw) = ran(dibw, &["lock", "update"]);
-    assert_eq!(grown.code, 3);
-    assert!(grown.stderr.contains("hint: when that is right: dibw lock update --accept"), "{}", grown.stderr);
-    assert_eq!(ran(dibw, &["lock", "check"]).0.code, 3, "nothing was written");
-}
-
-#[test]
-fn what_grew_is_taken_in_when_accepted() {
-    let (_, dibw) = ran(with_motd(&NEEDS[..1]), &["lock", "update", "motd"]);
-    fs::write(dibw.dir().join("e/motd.wasm"), component(&NEEDS)).unwrap();
-    let (accepted, dibw) = ran(dibw, &["lock", "update", "--accept"]);
-    assert_eq!(accepted.code, 0, "{}", accepted.stderr);
-    assert_eq!(ran(dibw, &["lock", "check"]).0.code, 0);
 }
 
 /// Runs dibw where `/etc/dibw/policy.d` is `policies`: in a mount namespace of its own, with an overlay over `/etc`, so that nothing is

@@ -39,7 +39,7 @@ fn keys_are_made_private_and_shown() {
     }
     // A key is never overwritten, and two are never the same.
     let (code, _, err) = run(&dibw, "key new team");
-    assert!(code == 1 && err.contains("make team: File exists"), "{err}");
+    assert!(code == 1 && err.contains("team exists already, and a key is never overwritten"), "{err}");
     assert_ne!(run(&dibw, "key new other").1.lines().next(), Some(name.as_str()));
 }
 

@@ -88,7 +88,7 @@ fn an_import_that_is_not_ours_is_named() {
     let bytes = component_in(resolve, package, "w", text, Some(&manifest(&[])));
     assert_eq!(
         refusal(&bytes),
-        "element guest imports evil:machine/shell@1.0.0, which dibw does not offer\n  hint: build it for wasm32-unknown-unknown with `dibw plugin build`; elements have no WASI"
+        "element guest imports evil:machine/shell@1.0.0, which dibw does not offer\n  hint: build it for wasm32-unknown-unknown with `dibw plugin build`; of WASI 0.2 there are files, clocks, random numbers and output, and no network"
     );
 }
 

@@ -163,14 +163,14 @@ fn rights_are_the_intersection_of_needs_grants_and_ceilings() {
         let policy = site(vec![policy_file("p", std::slice::from_ref(&granted), Some(&ceiling), &[])]);
         let only_granted = site(vec![policy_file("p", std::slice::from_ref(&granted), None, &[])]);
         let only_ceiling = site(vec![policy_file("p", std::slice::from_ref(&all), Some(&ceiling), &[])]);
-        let (needs, every_need) = (needs(&declared), self::needs(&all));
+        let (declared_needs, every_need) = (needs(&declared), needs(&all));
         for operation in operations() {
             let each = [
-                allowed(&needs, &wide_open, &operation),
+                allowed(&declared_needs, &wide_open, &operation),
                 allowed(&every_need, &only_granted, &operation),
                 allowed(&every_need, &only_ceiling, &operation),
             ];
-            let got = allowed(&needs, &policy, &operation);
+            let got = allowed(&declared_needs, &policy, &operation);
             assert_eq!(got, each == [true; 3], "{operation:?} {declared:?} {granted:?} {ceiling:?}");
             if got { yes += 1 } else { no += 1 }
         }

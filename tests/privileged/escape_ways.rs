@@ -68,8 +68,8 @@ const WAYS: &[(&str, &str, &str)] = &[
     ),
     (
         "ids",
-        "tr -s ' ' </proc/self/uid_map; tr -s ' ' </proc/self/gid_map; cat /proc/self/setgroups",
-        " 0 100000 65536\n 0 100000 65536\nallow\n",
+        "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' ' | sed 's/ [1-9][0-9]* 65536/ OWN 65536/'; cat /proc/self/setgroups",
+        " 0 OWN 65536\n 0 OWN 65536\nallow\n",
     ),
     ("map more ids", "echo '0 0 1' > /proc/self/uid_map", "sh: 1: echo: echo: I/O error\n"),
     ("an id outside", "chown 65536 /tmp", "chown: changing ownership of '/tmp': Invalid argument\n"),
@@ -337,6 +337,16 @@ fn abstract_sockets_of_a_shared_network_are_out_of_reach() -> Result<()> {
         let outcome = record(|on_line| target.runner.outside(&confined, on_line))?;
         assert_eq!(outcome.stdout, expected, "{}", outcome.stderr);
     }
+    Ok(())
+}
+
+#[test]
+fn no_two_builds_have_the_same_users() -> Result<()> {
+    let test = "no_two_builds_have_the_same_users";
+    let Some(one) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
+    let Some(other) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
+    let bases = [&one, &other].map(|target| target.runner.userns().base());
+    assert!(bases[0] != 0 && bases[0].abs_diff(bases[1]) >= dibw_sys::userns::COUNT, "{bases:?}");
     Ok(())
 }
 

@@ -4,13 +4,15 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dibw_fetch::{Client, FetchErrorKind, FetchRequest, Hop};
+use dibw_fetch::{Client, FetchErrorKind, FetchRequest, Hop, proxy};
 use dibw_sys::helper::{Helper, start_program};
 use dibw_sys::network::NetworkNamespace;
 use dibw_tests::download::{loopback_only, request};
-use dibw_tests::web::{Web, ok};
+use dibw_tests::proxied::{LIMITS, Watch};
+use dibw_tests::web::{Names, Web, ok};
 
 fn started(name: &str, env: &[(String, String)]) -> Option<Helper> {
     if !rustix::process::geteuid().is_root() {
@@ -141,4 +143,35 @@ fn a_listener_in_a_namespace_is_reached_from_there_only() {
     // A second one on the same address is told.
     let error = namespace.listen(address).unwrap_err();
     assert!(format!("{error:#}").contains("listen on 127.0.0.1:3128 of the sandbox"), "{error:#}");
+}
+
+#[test]
+fn a_namespace_with_nothing_but_a_proxy_reaches_what_the_gate_allows() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED fetch_process: needs root");
+        return;
+    }
+    let web = Web::fixed(ok(b"hello"));
+    let names = Names::new(&[("site.example", &["127.0.0.1"]), ("denied.example", &["127.0.0.1"])]);
+    let namespace = NetworkNamespace::create().unwrap();
+    let listener = namespace.listen("127.0.0.1:3128".parse().unwrap()).unwrap();
+    let watch = Arc::<Watch>::default();
+    let running = proxy::start(listener, names, watch.clone(), LIMITS).unwrap();
+    let inside = |host: &str| {
+        let port = web.address.port();
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/3128; printf 'GET http://{host}:{port}/ HTTP/1.1\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let ran = std::process::Command::new("nsenter")
+            .arg(format!("--net={}", namespace.proc_path().display()))
+            .args(["bash", "-c", &script])
+            .output()
+            .unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    assert!(inside("site.example").ends_with("hello"));
+    assert!(inside("denied.example").ends_with("dibw: no rule allows denied.example\n"));
+    assert_eq!(web.seen().len(), 1);
+    drop(running);
+    assert_eq!(inside("site.example"), "");
 }

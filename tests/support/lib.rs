@@ -1,6 +1,7 @@
 //! What tests of several areas share. Each module says what it is; none asserts anything about the product.
 
 pub mod compare;
+pub mod component;
 pub mod dibw;
 pub mod download;
 pub mod golden;

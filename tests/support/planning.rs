@@ -89,6 +89,7 @@ pub fn typed(manifest: &str) -> Element {
             component: format!("/elements/{name}.wasm"),
             digest: format!("digest of {name}"),
             manifest,
+            signers: Vec::new(),
         }),
         ..Element::default()
     }

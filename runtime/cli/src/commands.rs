@@ -7,13 +7,13 @@ mod completions;
 mod doctor;
 mod element;
 mod install_links;
-mod key;
+pub mod key;
 mod lock;
 mod man;
 mod plan;
 mod plugin;
 mod policy;
-mod sign;
+pub mod sign;
 mod verify;
 mod version;
 

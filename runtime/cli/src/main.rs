@@ -11,6 +11,7 @@ mod names;
 mod offers;
 mod policy_files;
 mod progress;
+mod signers;
 
 use std::process::ExitCode;
 

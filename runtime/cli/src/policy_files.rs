@@ -9,7 +9,14 @@ use std::path::{Path, PathBuf};
 use dibw_plan::{Fault, FaultKind, Faults};
 use dibw_policy::yaml::MAX_BYTES;
 use dibw_policy::{Policy, PolicyFault, PolicyFile};
+use dibw_signature::{Kind, PublicKey, Statement, Verifier, verify};
 use dibw_sys::calendar::Moment;
+
+use crate::commands::key::{beside, public};
+use crate::commands::sign::{SUFFIX, read_signatures};
+
+/// Where the keys are that a site's policy must be signed with: when there is one, a file without a signature of one of them is refused.
+pub const KEYS: &str = "/etc/dibw/policy-keys";
 
 /// Where a site's policy is.
 pub const SITE: &str = "/etc/dibw/policy.d";
@@ -44,10 +51,48 @@ pub fn site() -> Result<Vec<PolicyFile>, Faults> {
             Ok(found) => check_owner(place, &found)?,
         }
     }
+    let keys = policy_keys()?;
     let mut faults = Faults::default();
     let files: Vec<PolicyFile> =
-        listed(directory)?.iter().filter_map(|path| faults.take(read_of_root(path))).collect();
+        listed(directory)?.iter().filter_map(|path| faults.take(read_of_root(path, &keys))).collect();
     faults.or(files)
+}
+
+/// The keys that the site's policy must be signed with; none when there is no directory.
+fn policy_keys() -> Result<Vec<PublicKey>, Faults> {
+    let directory = Path::new(KEYS);
+    match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(directory, &error).into()),
+        Ok(found) => check_owner(directory, &found)?,
+    }
+    let mut faults = Faults::default();
+    let mut keys = Vec::new();
+    for entry in fs::read_dir(directory).map_err(|error| unreadable(directory, &error))? {
+        let path = entry.map_err(|error| unreadable(directory, &error))?.path();
+        let found = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        faults.take(check_owner(&path, &found));
+        keys.extend(faults.take(public(&path).map_err(Faults::from)));
+    }
+    if keys.is_empty() && faults.is_empty() {
+        faults.push(wrong(directory, "has no key, so no policy could be signed with one"));
+    }
+    faults.or(keys)
+}
+
+/// Refuses a policy that none of the keys signed.
+fn check_signed(path: &Path, bytes: &[u8], keys: &[PublicKey]) -> Result<(), Faults> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let signatures = read_signatures(&beside(path, SUFFIX))?.unwrap_or_default();
+    let keys: Vec<&dyn Verifier> = keys.iter().map(|key| -> &dyn Verifier { key }).collect();
+    let found = verify(&Statement::about(Kind::Policy, bytes), &signatures, &keys);
+    let refused = |why: String| {
+        let hint = format!("dibw sign --key KEY {}", path.display());
+        wrong(path, &format!("is not {why} ({KEYS})")).hint(hint).into()
+    };
+    found.require(1).map(drop).map_err(refused)
 }
 
 /// The files that the user names: a directory stands for its `*.yaml`.
@@ -80,7 +125,7 @@ pub fn named(paths: &[PathBuf]) -> Result<Vec<PolicyFile>, Faults> {
 /// All its faults at once.
 pub fn read(path: &Path) -> Result<PolicyFile, Faults> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    parse(path, file)
+    parse(path, bytes(path, file)?)
 }
 
 /// What is wrong with policy files, as the command line tells it.
@@ -118,7 +163,7 @@ fn listed(directory: &Path) -> Result<Vec<PathBuf>, Faults> {
 }
 
 /// A file of the site. What was looked at is what is read: the open file must be the one that is no link.
-fn read_of_root(path: &Path) -> Result<PolicyFile, Faults> {
+fn read_of_root(path: &Path, keys: &[PublicKey]) -> Result<PolicyFile, Faults> {
     let seen = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
     if !seen.is_file() {
         return Err(wrong(path, "is not a regular file").into());
@@ -129,7 +174,9 @@ fn read_of_root(path: &Path) -> Result<PolicyFile, Faults> {
         return Err(wrong(path, "was replaced while it was read").into());
     }
     check_owner(path, &opened)?;
-    parse(path, file)
+    let bytes = bytes(path, file)?;
+    check_signed(path, &bytes, keys)?;
+    parse(path, bytes)
 }
 
 fn check_owner(path: &Path, found: &Metadata) -> Result<(), Faults> {
@@ -142,11 +189,15 @@ fn check_owner(path: &Path, found: &Metadata) -> Result<(), Faults> {
     Err(wrong(path, &what).hint(format!("chown root: {shown}; chmod go-w {shown}")).into())
 }
 
-fn parse(path: &Path, file: File) -> Result<PolicyFile, Faults> {
+fn bytes(path: &Path, file: File) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     // One byte more than is accepted, so that the parser sees that it is too long.
     let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     file.take(most).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn parse(path: &Path, bytes: Vec<u8>) -> Result<PolicyFile, Faults> {
     let text = String::from_utf8(bytes).map_err(|_| wrong(path, "is not UTF-8 text"))?;
     dibw_policy::file::parse(&path.display().to_string(), &text, &today()).map_err(of_policy)
 }

@@ -235,6 +235,8 @@ mod tests {
             net: None,
             env: Some(vec!["DIB_A".to_owned()]),
             why: String::new(),
+            file: String::new(),
+            line: 0,
         };
         let seen = variables(&[("PATH", "/bin"), ("DIB_A", "1"), ("TMP_HOOKS_PATH", "/h")]);
         assert_eq!(seen_in(Some(&cage), all), seen);

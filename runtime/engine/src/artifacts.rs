@@ -118,6 +118,7 @@ impl Build<'_> {
         if self.plan.classic && !directory.is_dir() {
             return Ok(());
         }
+        self.audit.borrow_mut().end()?;
         let mut records = vec![
             ("plan.json", dibw_plan::render::to_json(self.plan)),
             ("audit.jsonl", self.audit.borrow().text().to_owned()),

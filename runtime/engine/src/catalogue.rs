@@ -206,7 +206,12 @@ fn read_component(path: &Path) -> Result<Typed, Faults> {
     };
     let bytes = dibw_host::read_file(path).map_err(|error| fault(format!("{error:#}")))?;
     let manifest = dibw_host::read_manifest(&bytes).map_err(|error| fault(format!("{error:#}")))?;
-    Ok(Typed { component: path.display().to_string(), digest: hex(&Sha256::digest(&bytes)), manifest })
+    Ok(Typed {
+        component: path.display().to_string(),
+        digest: hex(&Sha256::digest(&bytes)),
+        manifest,
+        signers: Vec::new(),
+    })
 }
 
 /// Lower-case hexadecimal.

@@ -6,6 +6,7 @@ mod brought;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use dibw_host::{
     Account, Download, FileStat, Follow, GroupKind, Judge, Lend, Lent, LentError, LogLevel, Output, Sudo,
 };
 use dibw_plan::Phase;
-use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
+use dibw_policy::{Access, BootLoader, MountKind, Record, ServiceAction};
 use dibw_sys::target_files::{FileError, SpecialBits, kind_name};
+use dibw_sys::target_trees::TreeAccess;
 
 use crate::accounts;
 use crate::audit::Audit;
@@ -24,6 +26,7 @@ use crate::kernel_files::KernelSettings;
 use crate::machine::{Ending, Inside, Machine, Stream};
 use crate::offers::Offers;
 use crate::redaction::Redactor;
+use crate::run::Current;
 use crate::target::TargetFiles;
 use dibw_compat::environment::Variables;
 
@@ -120,6 +123,16 @@ impl Lender {
         };
         let ending =
             self.machine.borrow_mut().inside_exact(command, &mut take).map_err(|error| io(&error))?;
+        let current = Current {
+            element: self.element.clone(),
+            phase: self.phase.name().to_owned(),
+            rule: "strict".to_owned(),
+        };
+        let attempts = self.machine.borrow_mut().take_attempts();
+        for attempt in attempts {
+            let record = crate::attempts::record(&current, &attempt);
+            self.audit.borrow_mut().add(&record).map_err(|error| LentError::Fatal(format!("{error:#}")))?;
+        }
         let shown = |bytes| self.redactor.captured(bytes, OUTPUT_LIMIT);
         let output = Output { stdout: shown(output.stdout), stderr: shown(output.stderr) };
         let line = || command.argv.join(" ");
@@ -358,6 +371,14 @@ impl Lent for Lender {
         self.install_loader(kind)
     }
 
+    fn open_tree(&mut self, path: &str, access: Access) -> Lend<OwnedFd> {
+        let access = match access {
+            Access::Read => TreeAccess::Read,
+            Access::Write => TreeAccess::Write,
+        };
+        self.files()?.0.detached_tree(path, access).map_err(lent)
+    }
+
     fn log(&mut self, level: LogLevel, message: &str) {
         let level = match level {
             LogLevel::Debug => Level::Debug,
@@ -369,7 +390,6 @@ impl Lent for Lender {
     }
 
     fn audit(&mut self, record: Record) -> Lend<()> {
-        self.audit.borrow_mut().add(&record);
-        Ok(())
+        self.audit.borrow_mut().add(&record).map_err(|error| LentError::Fatal(format!("{error:#}")))
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod accounts;
 pub mod artifacts;
+mod attempts;
 pub mod audit;
 mod beside;
 pub mod block_device;
@@ -37,6 +38,8 @@ pub mod scripts;
 pub mod tables;
 pub mod target;
 pub mod tidy_target;
+mod traffic;
+pub mod trials;
 pub mod typed;
 pub mod usage;
 

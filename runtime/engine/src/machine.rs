@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use dibw_plan::plan::Confinement;
 use dibw_sys::limits::Exceeded;
+use dibw_sys::watch::Attempt;
 
 pub use crate::disks::{Disks, FileSystem, Volume};
 pub use crate::downloads::Downloads;
@@ -56,6 +57,8 @@ pub struct Inside {
     pub timeout: Option<Duration>,
     /// The host's network.
     pub network: bool,
+    /// A network of its own to be in, in place of none.
+    pub netns: Option<PathBuf>,
     /// The image's block devices.
     pub image_devices: bool,
     /// Directories of the host, mounted read-only: from, to.
@@ -89,6 +92,10 @@ pub struct Outside {
     pub captured: Option<PathBuf>,
     /// The target has `/proc`, `/dev` and `/sys`, so that `chroot` works.
     pub furnished: bool,
+    /// It is killed when it takes longer.
+    pub timeout: Option<Duration>,
+    /// A network of its own to be in, in place of none.
+    pub netns: Option<PathBuf>,
     /// In place of what it sees and writes to by the fields above, for a `strict` one.
     pub strict: StrictView,
 }
@@ -132,6 +139,12 @@ pub trait Machine: Disks + Downloads {
     /// When the machine refuses.
     fn begin_layer(&mut self, name: &str) -> Result<()>;
 
+    /// Throws away what came into the uppermost layer, and begins it again.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn restart_layer(&mut self, name: &str) -> Result<()>;
+
     /// The target as the host's root sees it, mounted.
     ///
     /// # Errors
@@ -155,6 +168,11 @@ pub trait Machine: Disks + Downloads {
     /// # Errors
     /// When it can't be started; its own status is not an error.
     fn outside(&mut self, command: &Outside, on_line: &mut OnLine<'_>) -> Result<Ending>;
+
+    /// What commands since the last call have tried and were denied.
+    fn take_attempts(&mut self) -> Vec<Attempt> {
+        Vec::new()
+    }
 
     /// Gives back what hooks on the host have left mounted in the target.
     ///

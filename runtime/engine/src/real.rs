@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use dibw_plan::Confinement;
 use dibw_plan::layout::{Geometry, Lvm, VolumeGroup};
+use dibw_policy::Resources;
 use dibw_sys::confined::Level;
 use dibw_sys::copy_tree::copy_tree;
 use dibw_sys::full::is_full;
@@ -25,6 +26,7 @@ use dibw_sys::sandbox::{
 };
 use dibw_sys::signals;
 use dibw_sys::tree_walk::tree_usage;
+use dibw_sys::watch::Attempt;
 use dibw_sys::work_dir::{Outlives, WorkDir};
 
 pub use self::disk::{Disk, DiskPlaces};
@@ -55,6 +57,8 @@ pub struct RealMachine {
     build_dir: PathBuf,
     /// What each command may use.
     limits: Limits,
+    /// What commands tried and were denied, until somebody asks.
+    attempts: Vec<Attempt>,
     /// Last: everything else lies in it.
     work: Option<WorkDir>,
 }
@@ -64,7 +68,7 @@ impl RealMachine {
     ///
     /// # Errors
     /// When this machine can't hold layers or make a user namespace.
-    pub fn new(paths: &Paths, classic: bool) -> Result<Self> {
+    pub fn new(paths: &Paths, classic: bool, resources: &Resources) -> Result<Self> {
         crate::check::clean_dead(paths);
         let base = &paths.work_base;
         std::fs::create_dir_all(base).with_context(|| format!("making {}", base.display()))?;
@@ -92,7 +96,8 @@ impl RealMachine {
             memory: Vec::new(),
             downloads: paths.cache.join("downloads"),
             build_dir,
-            limits: Limits::usual()?,
+            limits: limits(resources)?,
+            attempts: Vec::new(),
             work: Some(work),
         })
     }
@@ -122,6 +127,7 @@ impl RealMachine {
         let read_write = command.read_write.iter().map(bind(BindAccess::ReadWrite));
         Extras {
             network: network(command.network),
+            netns: command.netns.clone(),
             sysfs: Sysfs::Absent,
             devices,
             binds: read_only.chain(self.hook_binds()).chain(read_write).collect(),
@@ -173,7 +179,13 @@ impl RealMachine {
                 finished
             }
         };
-        finished.map(ending)
+        finished.map(|finished| self.ended(finished))
+    }
+
+    /// How a command ended; what it was denied is remembered.
+    fn ended(&mut self, finished: Finished) -> Ending {
+        self.attempts.extend(finished.attempts.iter().cloned());
+        ending(finished)
     }
 }
 
@@ -187,6 +199,13 @@ impl Machine for RealMachine {
             Some(_) => Ok(()),
             None => self.tree.begin_layer(name).map(drop),
         }
+    }
+
+    fn restart_layer(&mut self, name: &str) -> Result<()> {
+        if self.moved.is_none() {
+            self.tree.discard_top()?;
+        }
+        self.begin_layer(name)
     }
 
     fn target(&mut self) -> Result<PathBuf> {
@@ -216,6 +235,10 @@ impl Machine for RealMachine {
             Confinement::Host => self.outside_confined(command, Level::Host, on_line),
             other => bail!("a command on the host can't be confined as {other:?}"),
         }
+    }
+
+    fn take_attempts(&mut self) -> Vec<Attempt> {
+        std::mem::take(&mut self.attempts)
     }
 
     fn drop_hook_mounts(&mut self) -> Result<()> {
@@ -372,6 +395,17 @@ impl Disks for RealMachine {
 
 fn outliving(group: &VolumeGroup, devices: Vec<LoopIdentity>) -> Outlives {
     Outlives::VolumeGroup { name: group.name.clone(), devices }
+}
+
+/// What each command may use: as much as is usual, or less where the policy says so.
+fn limits(resources: &Resources) -> Result<Limits> {
+    let usual = Limits::usual()?;
+    Ok(Limits {
+        memory: resources.memory.into_iter().chain(usual.memory).min(),
+        processes: resources.pids.into_iter().chain(usual.processes).min(),
+        disk: resources.disk,
+        ..usual
+    })
 }
 
 fn network(wanted: bool) -> Network {

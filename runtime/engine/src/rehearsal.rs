@@ -1,6 +1,7 @@
 //! Asks a phase's typed hooks in advance which packages they will want, so that the phase has one transaction.
 //! The hook runs against a lender that records requests and changes nothing. See docs/decisions/0001-rehearsal.md.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use dibw_host::{
@@ -9,7 +10,7 @@ use dibw_host::{
 };
 use dibw_plan::packages::{Intent, PackageRequest};
 use dibw_plan::{Action, Phase};
-use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
+use dibw_policy::{Access, BootLoader, MountKind, Record, ServiceAction};
 
 use crate::failure::Failure;
 use crate::lent::Lender;
@@ -145,6 +146,11 @@ impl Lent for Rehearsal {
 
     fn install_bootloader(&mut self, _: BootLoader) -> Lend<()> {
         Ok(())
+    }
+
+    /// Files are real, so a rehearsal has none.
+    fn open_tree(&mut self, _: &str, _: Access) -> Lend<OwnedFd> {
+        Err(LentError::Fatal("rehearsal: components from other languages act on files directly".into()))
     }
 
     fn write_file(&mut self, _: &str, _: &[u8], _: u32) -> Lend<()> {

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use dibw_host::LoadedElement;
 use dibw_plan::{Action, FaultKind, Phase, Plan, Side, Step};
+use dibw_policy::Record;
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
@@ -21,6 +22,7 @@ use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
 use crate::target::TargetFiles;
+use crate::trials::{Finding, Trials};
 use dibw_compat::environment::Variables;
 
 /// Where a build keeps things on this machine.
@@ -49,11 +51,15 @@ pub struct Caller {
     pub owner: Option<(u32, u32)>,
     /// What he offers to typed elements by name.
     pub offers: Offers,
+    /// Hooks that are to be tried at one level after the other.
+    pub trials: Option<Trials>,
 }
 
 /// What a build made.
 #[derive(Debug, Default)]
 pub struct Artifacts {
+    /// What hooks need, where that was asked.
+    pub findings: Vec<Finding>,
     /// In the order they were written.
     pub files: Vec<PathBuf>,
 }
@@ -64,6 +70,11 @@ pub struct Build<'a> {
     pub(crate) machine: Rc<RefCell<dyn Machine>>,
     pub(crate) events: Rc<dyn Events>,
     pub(crate) audit: Rc<RefCell<Audit>>,
+    /// Whose commands run now.
+    pub(crate) current: Current,
+    /// Hooks that are tried at one level after the other, and what was recorded of the current one.
+    pub(crate) trials: Option<Trials>,
+    pub(crate) tried: RefCell<Vec<Record>>,
     pub(crate) host: Rc<dibw_host::Host>,
     /// The merged hooks tree.
     pub(crate) hooks: PathBuf,
@@ -106,6 +117,17 @@ pub struct Build<'a> {
     began: Instant,
 }
 
+/// For whom a command runs, as records say it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Current {
+    /// The element; empty for the runtime.
+    pub element: String,
+    /// The phase.
+    pub phase: String,
+    /// What confines it, and the rule that says so.
+    pub rule: String,
+}
+
 /// Executes `plan` on this machine. The caller is in a mount and pid namespace of its own.
 ///
 /// # Errors
@@ -116,7 +138,8 @@ pub fn build(
     caller: &Caller,
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
-    let machine = RealMachine::new(paths, plan.classic).context("preparing the work directory")?;
+    let machine = RealMachine::new(paths, plan.classic, &plan.rules.resources)
+        .context("preparing the work directory")?;
     build_on(plan, paths, caller, Rc::new(RefCell::new(machine)), events)
 }
 
@@ -134,7 +157,10 @@ pub fn build_on(
     let redactor = Rc::new(Redactor::new(&caller.offers));
     let events: Rc<dyn Events> = Rc::new(Redacted { listener: events, redactor: redactor.clone() });
     let mut outcome = Build::new(plan, paths, caller, machine.clone(), events.clone(), redactor.clone())
-        .and_then(Build::run);
+        .and_then(|build| {
+            let audit = build.audit.clone();
+            build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
+        });
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
         match &mut outcome {
@@ -144,6 +170,26 @@ pub fn build_on(
         }
     }
     outcome.map_err(|failure| redactor.failure(failure))
+}
+
+/// A build that failed has no artifacts, but what it was refused is not forgotten: it goes into `NAME.refused.jsonl`.
+fn keep_refusals(plan: &Plan, audit: &mut Audit, mut failure: Failure) -> Failure {
+    let path = format!("{}.refused.jsonl", plan.output);
+    let kept = audit.end().and_then(|()| match audit.refused() {
+        true => std::fs::write(&path, audit.text()).with_context(|| format!("writing {path}")),
+        false => Ok(()),
+    });
+    if let Err(error) = kept {
+        failure.clean_up.push(format!("the audit log: {error:#}"));
+    }
+    failure
+}
+
+/// A name for this build among those of the machine.
+fn build_id(plan: &Plan) -> String {
+    let digest = dibw_plan::digest::digest(plan);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}-{}", &digest[..12.min(digest.len())], since.as_nanos(), std::process::id())
 }
 
 impl<'a> Build<'a> {
@@ -169,7 +215,10 @@ impl<'a> Build<'a> {
         let mut build = Self {
             plan,
             events,
-            audit: Rc::new(RefCell::new(Audit::default())),
+            audit: Rc::new(RefCell::new(Audit::open(&build_id(plan), &plan.rules)?)),
+            current: Current::default(),
+            trials: caller.trials.clone(),
+            tried: RefCell::default(),
             host: Rc::new(dibw_host::Host::new(&paths.cache.join("components"))?),
             base_variables: caller.variables.clone(),
             owner: caller.owner,
@@ -229,14 +278,21 @@ impl<'a> Build<'a> {
         self.stop_if_told()?;
         self.finish_outputs()?;
         self.tell(Event::Finished { took: self.began.elapsed() });
+        self.artifacts.findings = self.trials.map(|trials| trials.findings).unwrap_or_default();
         Ok(self.artifacts)
     }
 
     /// Does one step and tells of it.
     pub(crate) fn numbered(&mut self, step: &Step) -> Result<(), Failure> {
         self.stop_if_told()?;
+        self.stop_if_late()?;
         let began = Instant::now();
         self.done += 1;
+        self.current = Current {
+            element: step.element.clone().unwrap_or_default(),
+            phase: step.phase.map_or("", Phase::name).to_owned(),
+            rule: format!("{}: {}", dibw_plan::render::confinement(step.confinement), step.rule),
+        };
         let number = self.done;
         let phase = step.phase.map_or("", Phase::name).to_owned();
         self.tell(Event::Step { number, phase, title: dibw_plan::render::title(step) });
@@ -275,6 +331,25 @@ impl<'a> Build<'a> {
             true => Err(Failure::interrupted()),
             false => Ok(()),
         }
+    }
+
+    /// A build may have a time that the policy gives it.
+    fn stop_if_late(&self) -> Result<(), Failure> {
+        match (self.plan.rules.resources.wall, self.time_left()) {
+            (Some(seconds), Some(Duration::ZERO)) => {
+                let policy = &self.plan.rules.policy;
+                let message =
+                    format!("time limit of {seconds} s for a build reached (resources.wall of {policy})");
+                Err(Failure::new(message))
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// What is left of that time.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let wall = self.plan.rules.resources.wall?;
+        Some(Duration::from_secs(wall).saturating_sub(self.began.elapsed()))
     }
 
     /// A signal that arrives during a step makes whatever it broke an interruption.

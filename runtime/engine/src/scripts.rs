@@ -14,7 +14,9 @@ use dibw_sys::full::says_full_in_words;
 use crate::events::{Event, Level, printable};
 use crate::failure::Failure;
 use crate::machine::{Ending, Inside, Outside, Stream, StrictView};
+use crate::network::ProxiedNetwork;
 use crate::run::Build;
+use crate::traffic::Proxied;
 
 /// Where hooks see the merged tree in the target.
 pub const IN_TARGET: &str = "/tmp/in_target.d";
@@ -78,6 +80,21 @@ impl Lines {
 impl Build<'_> {
     /// Runs the script of a step.
     pub(crate) fn script(&mut self, phase: Phase, name: &str, step: &Step) -> Result<(), Failure> {
+        let cage = self.cage(step, phase.side());
+        let denied = cage.filter(|cage| cage.level == dibw_policy::Level::Deny);
+        self.record_hook(step, name, denied.is_none())?;
+        if let Some(cage) = denied {
+            let message = format!("{phase}.d/{name} may not run: {}", cage.why);
+            return Err(Failure { kind: FaultKind::Policy, ..Failure::new(message) });
+        }
+        match self.is_tried(step) {
+            true => self.try_script(phase, name, step),
+            false => self.run_script(phase, name, step),
+        }
+    }
+
+    /// Runs it as its step says.
+    pub(crate) fn run_script(&mut self, phase: Phase, name: &str, step: &Step) -> Result<(), Failure> {
         let said = |build: &Self, text: String| {
             if build.plan.classic {
                 build.tell(Event::Output { line: format!("dib-run-parts {text}") });
@@ -85,19 +102,24 @@ impl Build<'_> {
         };
         let file = self.hooks.join(format!("{phase}.d")).join(name);
         let cage = self.cage(step, phase.side());
-        if let Some(cage) = cage.filter(|cage| cage.level == dibw_policy::Level::Deny) {
-            let message = format!("{phase}.d/{name} may not run: {}", cage.why);
-            return Err(Failure { kind: FaultKind::Policy, ..Failure::new(message) });
-        }
         let what = format!("{phase}.d/{name} of element {}", step.element.as_deref().unwrap_or("?"));
         let mut lines = Lines::new();
+        let proxied = self.proxied(step)?;
+        let netns = proxied.as_ref().map(Proxied::namespace);
+        let variables = |variables: Variables| -> Variables {
+            let mut seen = environment::seen_in(cage, variables);
+            seen.extend(proxied.iter().flat_map(|_| ProxiedNetwork::variables()));
+            seen
+        };
         let ending = match phase.side() {
             Side::Inside => {
                 let seen = format!("{IN_TARGET}/{phase}.d/{name}");
                 said(self, format!("Running {seen}"));
                 let command = Inside {
                     argv: with_interpreter(&file, &seen)?,
-                    env: environment::seen_in(cage, self.inside_variables()),
+                    env: variables(self.inside_variables()),
+                    timeout: self.time_left(),
+                    netns,
                     network: step.extras.contains(&Extra::Network),
                     image_devices: step.extras.contains(&Extra::ImageDevices),
                     read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
@@ -113,7 +135,9 @@ impl Build<'_> {
                 };
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
-                    env: environment::seen_in(cage, self.outside_variables(phase)?),
+                    env: variables(self.outside_variables(phase)?),
+                    timeout: self.time_left(),
+                    netns,
                     confinement: step.confinement,
                     network: step.extras.contains(&Extra::Network),
                     strict,
@@ -122,6 +146,9 @@ impl Build<'_> {
                 self.outside(&command, &mut lines)?
             }
         };
+        if let Some(proxied) = proxied {
+            self.record_traffic(proxied)?;
+        }
         let names_device = lines.names_device;
         lines.judge(&what, ending).map_err(|failure| in_pipeline(phase, failure))?;
         if phase == Phase::BlockDevice && names_device {
@@ -148,6 +175,8 @@ impl Build<'_> {
             // The root phase makes the directories itself; in block-device the tree is about to be copied.
             furnished: !matches!(phase, Phase::Root | Phase::BlockDevice),
             strict: StrictView::default(),
+            timeout: None,
+            netns: None,
         })
     }
 
@@ -182,14 +211,22 @@ impl Build<'_> {
 
     /// Runs a command in the target's sandbox, passing its lines on.
     pub(crate) fn inside(&self, command: &Inside, lines: &mut Lines) -> Result<Ending, Failure> {
-        let mut machine = self.machine.borrow_mut();
-        Ok(machine.inside(command, &mut |stream, line| lines.take(self, stream, line))?)
+        let ending = {
+            let mut machine = self.machine.borrow_mut();
+            machine.inside(command, &mut |stream, line| lines.take(self, stream, line))?
+        };
+        self.record_attempts()?;
+        Ok(ending)
     }
 
     /// Runs a command on the host, passing its lines on.
     pub(crate) fn outside(&self, command: &Outside, lines: &mut Lines) -> Result<Ending, Failure> {
-        let mut machine = self.machine.borrow_mut();
-        Ok(machine.outside(command, &mut |stream, line| lines.take(self, stream, line))?)
+        let ending = {
+            let mut machine = self.machine.borrow_mut();
+            machine.outside(command, &mut |stream, line| lines.take(self, stream, line))?
+        };
+        self.record_attempts()?;
+        Ok(ending)
     }
 
     /// What hooks in the target see.

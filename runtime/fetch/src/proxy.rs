@@ -32,6 +32,9 @@ use stream::Stream;
 /// How long [`Running::stop`] waits for connections to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// After a client that could not be taken in: when no descriptor is left, it would be tried again at once for ever.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
 /// Who may go where. Called from several threads.
 pub trait Gate: Send + Sync {
     /// Whether the connection may be made; the error says why not, and is shown to the client.
@@ -195,8 +198,7 @@ fn accept_all(listener: &Listener, woken: &OwnedFd, shared: &Arc<Shared>) {
         // An interrupted wait is begun again.
         let ready = poll(&mut polled, None).is_ok();
         let accepted = match ready && !polled[0].revents().is_empty() {
-            // One that hung up again, or no descriptor left: the next one may be better.
-            true => listener.accept().ok(),
+            true => listener.accept().inspect_err(|_| std::thread::sleep(ACCEPT_PAUSE)).ok(),
             false => None,
         };
         let Some(client) = accepted else {

@@ -15,6 +15,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wit_component::DecodedWasm;
 
 use crate::capabilities::interface_of;
+use crate::wasi::{self, Directories};
 
 /// The custom section that holds the manifest.
 pub const MANIFEST_SECTION: &str = "dibw:manifest";
@@ -80,16 +81,36 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
     let imports = read_imports(bytes)
         .with_context(|| format!("element {}: the component cannot be read", manifest.id))?;
     let foreign: Vec<&str> =
-        imports.iter().map(|(name, _)| name.as_str()).filter(|i| interface_of(i).is_none()).collect();
+        imports.iter().map(|(name, _)| name.as_str()).filter(|i| !is_offered(i)).collect();
     if !foreign.is_empty() {
         let text =
             format!("element {} imports {}, which dibw does not offer", manifest.id, foreign.join(", "));
-        let hint = "build it for wasm32-unknown-unknown with `dibw plugin build`; elements have no WASI";
+        let hint = "build it for wasm32-unknown-unknown with `dibw plugin build`; of WASI 0.2 there are files, clocks, random numbers and output, and no network";
         return Err(Fault::new(FaultKind::Element, text).hint(hint).into());
     }
     let warnings = uncovered(&manifest, &imports);
     let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Inspection { manifest, imports, warnings, size: bytes.len(), sha256 })
+}
+
+impl Inspection {
+    /// Whether it is a component of another language, with files of granted directories as the only thing of the machine.
+    pub fn uses_wasi(&self) -> bool {
+        self.imports.iter().any(|(import, _)| import.starts_with("wasi:"))
+    }
+
+    /// Whether it asks for directories of the target, as most components of other languages do.
+    pub(crate) fn directories(&self) -> Directories {
+        if self.imports.iter().any(|(import, _)| import.starts_with("wasi:filesystem/preopens@")) {
+            Directories::Wanted
+        } else {
+            Directories::Unwanted
+        }
+    }
+}
+
+fn is_offered(import: &str) -> bool {
+    interface_of(import).is_some() || wasi::offers(import)
 }
 
 fn uncovered(manifest: &Manifest, imports: &[(String, Vec<String>)]) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::fmt;
 use dibw_plan::{Fault, FaultKind};
 use dibw_policy::Denial;
 use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use crate::bindings::dibw::element::types::Error;
 use crate::gate::State;
@@ -183,6 +184,9 @@ fn explain(
     }
     if let Some(hit) = state.limiter.hit {
         return limit(hit);
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return (FailureKind::Host, format!("it ended itself with exit({}); a hook returns", exit.0));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => limit(Limit::Stack),

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dibw_policy::{Decision, Denial, Effective, Operation, Record, decide, path};
+use send_wrapper::SendWrapper;
 
 use crate::bindings::dibw::element::types::{Denial as WitDenial, Error, ExecFailure};
 use crate::failure::{Frame, PanicNote};
 use crate::lent::{Follow, Lent, LentError};
 use crate::limits::{GuestClock, Limit, Limiter, Limits};
+use crate::wasi::Wasi;
 
 /// All that a store knows about the hook it runs.
 pub(crate) struct State {
@@ -18,7 +20,8 @@ pub(crate) struct State {
     pub(crate) config: String,
     pub(crate) facts: BTreeMap<String, String>,
     pub(crate) effective: Effective,
-    pub(crate) lent: Box<dyn Lent>,
+    /// WASI wants a state that could go to another thread; a hook never does.
+    pub(crate) lent: SendWrapper<Box<dyn Lent>>,
     pub(crate) limits: Limits,
     pub(crate) limiter: Limiter,
     pub(crate) clock: GuestClock,
@@ -31,6 +34,8 @@ pub(crate) struct State {
     pub(crate) panic: Option<PanicNote>,
     pub(crate) denials: Vec<Denial>,
     pub(crate) last_error: Option<LastError>,
+    /// Only for components that import it, and only while they run.
+    pub(crate) wasi: Option<Wasi>,
 }
 
 /// The last error a host function gave to the guest: when the guest returns it, the guest's line is known.

@@ -7,9 +7,10 @@
 use std::any::Any;
 use std::fmt;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use dibw_policy::{BootLoader, MountKind, Record, ServiceAction};
+use dibw_policy::{Access, BootLoader, MountKind, Record, ServiceAction};
 
 /// Why something lent did not work. All but `Fatal` are told to the element, which may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,6 +266,9 @@ pub trait Lent: Any {
     fn add_repository(&mut self, id: &str) -> Lend<()>;
     /// Installs a boot loader on the image's disk.
     fn install_bootloader(&mut self, kind: BootLoader) -> Lend<()>;
+    /// The directory `path` with what is in it, for a component from another language: as a mount of its own, without devices, without other
+    /// mounts below it, read-only unless `access` says otherwise.
+    fn open_tree(&mut self, path: &str, access: Access) -> Lend<OwnedFd>;
     /// A line of the element; control characters are already escaped.
     fn log(&mut self, level: LogLevel, message: &str);
     /// One decision. An error ends the hook: nothing goes on unrecorded.

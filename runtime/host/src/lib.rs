@@ -16,9 +16,10 @@ mod lent;
 mod limits;
 pub mod plugin_build;
 mod run;
+mod wasi;
 
 pub use component::{Inspection, LARGEST, MANIFEST_SECTION, inspect, read_file, read_manifest};
-pub use componentize::componentize;
+pub use componentize::{componentize, pack};
 pub use failure::{FailureKind, Frame, HookFailure};
 pub use lent::{
     Account, Download, Expected, FileStat, Follow, GroupKind, Header, Judge, Lend, Lent, LentError, LogLevel,
@@ -26,3 +27,4 @@ pub use lent::{
 };
 pub use limits::{Limit, Limits};
 pub use run::{HookCall, HookOutcome, Host, LoadedElement, Usage};
+pub use wasi::WASI_SAYS;

@@ -12,15 +12,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use dibw_plan::Manifest;
 use dibw_policy::Effective;
+use send_wrapper::SendWrapper;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{CallHook, Engine, Store, UpdateDeadline, WasmBacktrace};
 
 use crate::bindings::{Element, ElementPre};
 use crate::component::{Inspection, inspect};
 use crate::failure::{HookFailure, frames_of};
-use crate::gate::State;
+use crate::gate::{Halt, State};
 use crate::lent::Lent;
 use crate::limits::{GuestClock, Limiter, Limits};
+use crate::wasi::{self, End};
 use crate::{capabilities, engine};
 
 /// How often the guest's time is looked at.
@@ -107,6 +109,7 @@ impl Host {
         let imports: Vec<String> = inspection.imports.iter().map(|(name, _)| name.clone()).collect();
         let mut linker = Linker::new(&self.engine);
         capabilities::link(&mut linker, &imports).map_err(|e| anyhow!("{e:#}"))?;
+        wasi::link(&mut linker, &imports).map_err(|e| anyhow!("{e:#}"))?;
         let ready = linker
             .instantiate_pre(&component)
             .and_then(ElementPre::new)
@@ -121,7 +124,7 @@ impl Host {
     pub fn run_hook(&self, element: &LoadedElement, call: HookCall) -> HookOutcome {
         let mut store = self.store(call);
         let ticker = Ticker::start(&self.engine);
-        let ended = call_run(&element.ready, &mut store);
+        let ended = call_run(element, &mut store);
         drop(ticker);
         let result = match ended {
             Ok(Ok(())) => Ok(()),
@@ -134,7 +137,7 @@ impl Host {
             peak_memory: state.limiter.peak_memory,
             host_calls: state.calls,
         };
-        HookOutcome { result, lent: state.lent, usage }
+        HookOutcome { result, lent: state.lent.take(), usage }
     }
 
     fn store(&self, call: HookCall) -> Store<State> {
@@ -143,7 +146,7 @@ impl Host {
             config: call.config_json,
             facts: call.facts,
             effective: call.effective,
-            lent: call.lent,
+            lent: SendWrapper::new(call.lent),
             limits: call.limits,
             limiter: Limiter::new(&call.limits),
             clock: GuestClock::new(call.limits.guest_time),
@@ -154,6 +157,7 @@ impl Host {
             panic: None,
             denials: Vec::new(),
             last_error: None,
+            wasi: None,
         };
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -172,6 +176,9 @@ impl Host {
                 if let Some(last) = &mut context.data_mut().last_error {
                     last.frames = Some(frames);
                 }
+            }
+            if matches!(transition, CallHook::ReturningFromHost) {
+                context.data_mut().log_output(End::OfCall)?;
             }
             Ok(())
         });
@@ -200,10 +207,24 @@ impl State {
 
 type Returned = Result<(), crate::bindings::dibw::element::types::Error>;
 
-fn call_run(ready: &ElementPre<State>, store: &mut Store<State>) -> wasmtime::Result<Returned> {
-    let instance: Element = ready.instantiate(&mut *store)?;
+fn call_run(element: &LoadedElement, store: &mut Store<State>) -> wasmtime::Result<Returned> {
+    if element.inspection.uses_wasi() {
+        match wasi::open_trees(store.data_mut(), element.inspection.directories()) {
+            Ok(()) => {}
+            Err(Halt::Guest(refused)) => return Ok(Err(refused)),
+            Err(Halt::Trap(error)) => return Err(error),
+        }
+    }
     let phase = store.data().phase.clone();
-    instance.dibw_element_lifecycle().call_run(&mut *store, &phase)
+    let ended = element
+        .ready
+        .instantiate(&mut *store)
+        .and_then(|instance: Element| instance.dibw_element_lifecycle().call_run(&mut *store, &phase));
+    // The last words of a component that failed are worth most.
+    let logged = store.data_mut().log_output(End::OfHook);
+    let returned = ended?;
+    logged?;
+    Ok(returned)
 }
 
 /// Counts time for the engine while a hook runs; stops when dropped.

@@ -58,6 +58,9 @@ pub struct Typed {
     pub digest: String,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// Names of the policy's keys that signed it; filled in once the policy is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<String>,
 }
 
 impl Element {

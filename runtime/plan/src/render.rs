@@ -12,6 +12,9 @@ use crate::plan::{Action, Confinement, Extra, Plan, Step};
 /// Longest line of capabilities and elements, in characters.
 const WRAP: usize = 60;
 
+/// The digest of the policy without files.
+const BUILT_IN: &str = "built-in";
+
 /// JSON, indented, with a line end.
 pub fn to_json(plan: &Plan) -> String {
     let mut text = serde_json::to_string_pretty(plan).expect("a plan has only text keys and finite numbers");
@@ -61,6 +64,9 @@ fn header(plan: &Plan) -> String {
         ("output", outputs.join(" ")),
         ("elements", elements.join(" ")),
     ];
+    if plan.rules.digest != BUILT_IN {
+        lines.push(("policy", format!("{} (sha256 {})", plan.rules.policy, plan.rules.digest)));
+    }
     if plan.offline {
         lines.push(("network", "none (offline)".to_owned()));
     }
@@ -143,7 +149,8 @@ fn place(step: &Step) -> &'static str {
     }
 }
 
-fn confinement(confinement: Confinement) -> &'static str {
+/// The word for it.
+pub fn confinement(confinement: Confinement) -> &'static str {
     match confinement {
         Confinement::Wasm => "wasm",
         Confinement::Strict => "strict",
@@ -172,8 +179,11 @@ fn details(step: &Step) -> String {
             });
             named.collect::<Vec<_>>().join(" ")
         }
-        Action::Script { .. }
-        | Action::Hook
+        Action::Script { .. } => {
+            let rule = if step.rule.is_empty() { String::new() } else { format!(" ({})", step.rule) };
+            format!("{}{rule}", step.capabilities.join(", "))
+        }
+        Action::Hook
         | Action::PrepareTarget
         | Action::InstallBin
         | Action::InstallStatic

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use dibw_policy::confinement::Cage;
 use dibw_policy::resources::Resources;
-use dibw_policy::{Identity, Level, Policy, confinement_of};
+use dibw_policy::{Effective, Identity, Level, Mode, Policy, confinement_of};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Fault, FaultKind, Faults};
 use crate::phase::Side;
 
 /// What the policy settles.
@@ -15,6 +16,10 @@ use crate::phase::Side;
 pub struct Rules {
     /// The policy's name in messages.
     pub policy: String,
+    /// SHA-256 over it; `built-in` without files.
+    pub digest: String,
+    /// What its refusals do.
+    pub mode: Mode,
     /// Limits of the build.
     pub resources: Resources,
     /// Lists of globs: `environment.d` may export what every list has.
@@ -37,6 +42,9 @@ pub struct Cages {
     pub outside: Cage,
     /// Those in the target.
     pub inside: Cage,
+    /// What their connections are judged by, where the policy lists origins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Effective>,
 }
 
 /// The key of [`Rules::cages`] for hooks that no element owns: earlier hooks made them.
@@ -55,22 +63,31 @@ pub enum Reach {
 
 impl Rules {
     /// What `policy` says about elements that are these.
-    pub fn of(policy: &Policy, elements: impl IntoIterator<Item = Identity>) -> Self {
-        let cages = |identity: &Identity| Cages {
-            outside: confinement_of(identity, dibw_policy::Side::Outside, policy),
-            inside: confinement_of(identity, dibw_policy::Side::Inside, policy),
+    ///
+    /// # Errors
+    /// A list of origins that is none.
+    pub fn of(policy: &Policy, elements: impl IntoIterator<Item = Identity>) -> Result<Self, Faults> {
+        let cages = |identity: &Identity| -> Result<Cages, String> {
+            let outside = confinement_of(identity, dibw_policy::Side::Outside, policy);
+            let inside = confinement_of(identity, dibw_policy::Side::Inside, policy);
+            let traffic = Effective::of_traffic(identity, &outside, policy)?;
+            Ok(Cages { outside, inside, traffic })
         };
         let unowned = Identity::named(UNOWNED);
-        let all =
-            elements.into_iter().chain([unowned]).map(|identity| (identity.id.clone(), cages(&identity)));
-        Self {
+        let all = elements.into_iter().chain([unowned]);
+        let all = all.map(|identity| Ok((identity.id.clone(), cages(&identity)?)));
+        let cages =
+            all.collect::<Result<_, String>>().map_err(|wrong| Fault::new(FaultKind::Config, wrong))?;
+        Ok(Self {
             policy: policy.label(),
+            digest: policy.digest(),
+            mode: policy.mode(),
             resources: policy.resources(),
             exports: policy.files().filter_map(|file| file.settings.environment_exports.clone()).collect(),
             drop_functions: policy.drops_functions(),
             audit_logs: policy.audit_logs().into_iter().map(str::to_owned).collect(),
-            cages: all.collect(),
-        }
+            cages,
+        })
     }
 
     /// The cages of an element's hooks; those of nobody's hooks for an element that has no hooks by the plan.

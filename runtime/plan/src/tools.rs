@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::output::{DiskWriter, OutputType};
-use crate::plan::{Action, Confinement, Plan};
+use crate::phase::Side;
+use crate::plan::{Action, Plan, Step};
 
 /// A program of the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,9 +69,8 @@ pub fn required_tools(plan: &Plan) -> Vec<Tool> {
             need(program, format!("element `{}`", element.name));
         }
     }
-    let on_host = |confinement| matches!(confinement, Confinement::Confined | Confinement::Host);
-    if plan.steps.iter().any(|step| matches!(step.action, Action::Script { .. }) && on_host(step.confinement))
-    {
+    let on_host = |step: &Step| step.phase.is_some_and(|phase| phase.side() == Side::Outside);
+    if plan.steps.iter().any(|step| matches!(step.action, Action::Script { .. }) && on_host(step)) {
         need("bash", "shell hooks on the host".to_owned());
     }
     if let Some(disk) = &plan.disk {

@@ -13,9 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::capability::Capability;
 use crate::decide::Decision;
 use crate::effective::Effective;
+use crate::glob::Extent;
 use crate::operation::Operation;
 use crate::policy::Mode;
-use crate::requirement::{Impossible, requirements};
+use crate::requirement::{Impossible, Requirement, requirements};
 use crate::subject::escape;
 
 pub use summary::{ElementSummary, Summary};
@@ -201,10 +202,19 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The words, with the mark of a tree that is removed, moved or handed over: so a record can be asked again.
+fn subject_of(requirement: &Requirement) -> String {
+    let words = requirement.words.join(" ");
+    match requirement.extent {
+        Extent::Entry | Extent::Directory => words,
+        Extent::Tree => format!("{}/**", words.trim_end_matches('/')),
+    }
+}
+
 fn described(operation: &Operation) -> (Option<Capability>, String) {
     match requirements(operation) {
         Ok(needed) => match needed.first() {
-            Some(first) => (Some(first.capability), escape(&first.words.join(" "))),
+            Some(first) => (Some(first.capability), escape(&subject_of(first))),
             None => (None, String::new()),
         },
         Err(Impossible::Never { capability, subject, .. }) => (Some(capability), escape(&subject)),

@@ -83,7 +83,7 @@ pub fn check(policy: &Policy, installed: Option<&[Identity]>) -> Report {
         }
         findings.extend(combination::find(layer));
     }
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Report { findings, exposures: exposure::of(policy) }
 }
 

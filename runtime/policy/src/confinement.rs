@@ -81,6 +81,12 @@ pub struct Cage {
     pub env: Option<Vec<String>>,
     /// The rule that says so.
     pub why: String,
+    /// The file of the rule; empty for the built-in policy.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// Its line there, from 1.
+    #[serde(default)]
+    pub line: usize,
 }
 
 impl Level {
@@ -126,6 +132,8 @@ pub fn confinement_of(identity: &Identity, side: Side, policy: &Policy) -> Cage 
         net: None,
         env: None,
         why: "default for classic elements".to_owned(),
+        file: String::new(),
+        line: 0,
     };
     let mut cage = cages.reduce(Cage::tightest).unwrap_or_else(unruled);
     let never = policy.files().flat_map(|file| &file.never).find(|rule| rule.what == Never::ClassicHost);
@@ -152,14 +160,16 @@ fn cage_of_layer(identity: &Identity, layer: &Layer) -> Cage {
     }
     let defaults = layer.files().iter().filter_map(|f| Some((f.classic.default?, f)));
     let tightest = defaults.min_by_key(|((level, _), _)| *level);
-    let (level, mut why) = match tightest {
-        Some(((level, line), file)) => (level, format!("classic.default of {}:{line}", file.file)),
-        None => (Level::Confined, "default for classic elements".to_owned()),
+    let (level, mut why, file, line) = match tightest {
+        Some(((level, line), file)) => {
+            (level, format!("classic.default of {}:{line}", file.file), file.file.clone(), line)
+        }
+        None => (Level::Confined, "default for classic elements".to_owned(), String::new(), 0),
     };
     if let Some((file, rule, wrong)) = named().find_map(|(file, rule)| Some((file, rule, fits(rule)?))) {
         why.push_str(&format!("; classic.allow of {}:{} is {wrong}", file.file, rule.line));
     }
-    Cage { level, net: None, env: None, why }
+    Cage { level, net: None, env: None, why, file, line }
 }
 
 impl ClassicRule {
@@ -172,7 +182,8 @@ impl ClassicRule {
         if self.level == Level::Host {
             why.push_str(&format!(" ({}; {}, until {})", self.reason, self.owner, self.expires));
         }
-        Cage { level: self.level, net: self.net.clone(), env: self.env.clone(), why }
+        let (net, env) = (self.net.clone(), self.env.clone());
+        Cage { level: self.level, net, env, why, file: file.file.clone(), line: self.line }
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::capability::{Capability, ValueKind};
 use crate::effective::Effective;
 use crate::explanation::{Answer, Explanation};
-use crate::fix::{Fix, merged};
+use crate::fix::Fix;
 use crate::glob::Extent;
 use crate::operation::Operation;
 use crate::requirement::{Impossible, Requirement, requirements};
@@ -59,10 +59,7 @@ impl Denial {
     /// The refusal that the answers of gates amount to.
     pub(crate) fn of_answers(capability: Capability, subject: &str, answers: &[&Answer]) -> Self {
         let rules: Vec<&str> = answers.iter().map(|answer| answer.reason.as_str()).collect();
-        // What `never` holds cannot be mended by adding a line.
-        let mendable = answers.iter().all(|answer| !answer.fixes.is_empty());
-        let fixes =
-            if mendable { merged(answers.iter().flat_map(|answer| &answer.fixes)) } else { Vec::new() };
+        let fixes = crate::fix::of_answers(answers.iter().copied());
         let hint = fixes.iter().map(Fix::to_string).collect::<Vec<_>>().join("\n");
         Denial { capability, subject: escape(subject), rule: rules.join("; "), hint }
     }
@@ -101,6 +98,23 @@ pub fn explain_right(effective: &Effective, capability: Capability, words: &[Str
 }
 
 impl Requirement {
+    /// Whether a value that covers it would cover more: an element may ask for a file called `*`, and whoever pastes what is proposed
+    /// then must not grant all files. So nothing is proposed.
+    pub(crate) fn is_a_pattern(&self) -> bool {
+        match self.capability.value_kind() {
+            // These have no wildcards where a request can have such characters.
+            ValueKind::None | ValueKind::Url | ValueKind::Cidr | ValueKind::Size => false,
+            ValueKind::Path
+            | ValueKind::Class
+            | ValueKind::Argv
+            | ValueKind::Name
+            | ValueKind::Service
+            | ValueKind::Variable
+            | ValueKind::Secret
+            | ValueKind::Mount => self.words.iter().any(|word| word.contains(['*', '?'])),
+        }
+    }
+
     /// The narrowest value of a need that covers it.
     pub(crate) fn narrowest_value(&self) -> String {
         let joined = match self.capability.value_kind() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Grant;
 use crate::capability::Capability;
+use crate::confinement::Cage;
 use crate::decide::Denial;
 use crate::explanation::{Answer, Gate, Place, Verdict};
 use crate::fix::Fix;
@@ -14,6 +15,7 @@ use crate::need::Need;
 use crate::never::NeverRule;
 use crate::policy::{Layer, Mode, Policy, RISK_LIMIT, Rule};
 use crate::requirement::Requirement;
+use crate::url::Checksum;
 
 /// What one element may do. Serialises into the plan, so that what is executed is what was shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,48 @@ impl Effective {
         }
     }
 
+    /// What the traffic of classic hooks may be: to the origins and addresses of their cage, whatever is known of the contents. None for a
+    /// cage without such a list.
+    ///
+    /// # Errors
+    /// An entry of the list that is neither an origin nor a block of addresses: policy files have none.
+    pub fn of_traffic(identity: &Identity, cage: &Cage, policy: &Policy) -> Result<Option<Self>, String> {
+        let Some(net) = &cage.net else { return Ok(None) };
+        let need = |entry: &String| match entry.contains("://") {
+            true => Need::new(Capability::NetFetch, &format!("{entry} {}", Checksum::None)),
+            false => Need::new(Capability::NetAddress, entry),
+        };
+        let needs = net.iter().map(need).collect::<Result<Vec<_>, _>>()?;
+        let rule = |need: &Need| Rule {
+            need: need.clone(),
+            file: cage.file.clone(),
+            line: cage.line,
+            key: "classic.allow".to_owned(),
+        };
+        let grant = GrantRights {
+            index: 0,
+            line: cage.line,
+            mismatch: None,
+            allow: needs.iter().map(rule).collect(),
+        };
+        let file = FileRights {
+            file: cage.file.clone(),
+            grants: vec![grant],
+            grant_count: 1,
+            ceiling: None,
+            ceiling_line: 0,
+        };
+        Ok(Some(Effective {
+            identity: identity.clone(),
+            needs,
+            built_in: false,
+            command_line: Vec::new(),
+            layers: vec![LayerRights { label: cage.file.clone(), files: vec![file] }],
+            never: policy.files().flat_map(|file| &file.never).cloned().collect(),
+            mode: policy.mode(),
+        }))
+    }
+
     /// The rights of the runtime itself, which writes images in any format that no ceiling keeps it from. A ceiling that does not speak
     /// of formats leaves them all.
     pub fn of_runtime(policy: &Policy) -> Self {
@@ -105,6 +149,25 @@ impl Effective {
     /// What the element's manifest asks for.
     pub fn needs(&self) -> &[Need] {
         &self.needs
+    }
+
+    /// By which rules a need is met, for the plan: of each layer of policy files `FILE:LINE`, or that it is met in part or not at all;
+    /// nothing where the built-in policy alone decides.
+    pub fn standing(&self, need: &Need) -> Option<String> {
+        if self.layers.is_empty() || need.capability().always_granted() {
+            return None;
+        }
+        let by_layer = |layer: &LayerRights| {
+            let mut same =
+                layer.granted().filter(|rule| rule.need.capability() == need.capability()).peekable();
+            let in_part = same.peek().is_some();
+            match same.find(|rule| rule.need.contains(need)) {
+                Some(rule) => format!("{}:{}", rule.file, rule.line),
+                None if in_part => format!("in part by {}", layer.label),
+                None => format!("not granted by {}", layer.label),
+            }
+        };
+        Some(self.layers.iter().map(by_layer).collect::<Vec<_>>().join("; "))
     }
 
     /// What a refusal by the policy files does.
@@ -192,6 +255,9 @@ impl Effective {
                     None => file.above_ceiling(rules, capability, &value),
                 });
             }
+        }
+        if requirement.is_a_pattern() {
+            answers.iter_mut().for_each(|answer| answer.fixes.clear());
         }
         Verdict { capability, subject, value, answers }
     }

@@ -198,13 +198,12 @@ impl Explanation {
         verdicts.iter().flat_map(|verdict| &verdict.answers).filter_map(|answer| answer.place.as_ref())
     }
 
-    /// Everything to change so that it is allowed, one fix for each place.
+    /// Everything to change so that it is allowed, one fix for each place; nothing when that would not be enough.
     pub fn fixes(&self) -> Vec<Fix> {
         match self {
             Explanation::Malformed { .. } | Explanation::Impossible { .. } => Vec::new(),
             Explanation::Judged { verdicts, .. } => {
-                let refusals = verdicts.iter().flat_map(Verdict::refusals);
-                crate::fix::merged(refusals.flat_map(|answer| &answer.fixes))
+                crate::fix::of_answers(verdicts.iter().flat_map(Verdict::refusals))
             }
         }
     }

@@ -23,7 +23,7 @@ use reader::Reader;
 /// The format's name, the value of `api`.
 pub const API: &str = "dibw/policy/v1";
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "api",
     "name",
     "mode",
@@ -38,6 +38,7 @@ const KEYS: [&str; 14] = [
     "repositories",
     "audit",
     "environment",
+    "check",
 ];
 
 /// One policy file, parsed.
@@ -114,8 +115,7 @@ pub fn parse(file: &str, text: &str, today: &str) -> Result<PolicyFile, Vec<Poli
 
 impl Reader<'_> {
     fn policy_file(&mut self, root: &Node, text: &str) -> PolicyFile {
-        let keys: Vec<&str> = KEYS.into_iter().chain(["check"]).collect();
-        self.keys(root, &keys);
+        self.keys(root, &KEYS);
         match root.get("api").and_then(Node::as_str) {
             Some(API) => {}
             Some(other) => {

@@ -5,7 +5,8 @@
 use std::fmt;
 
 use crate::capability::Capability;
-use crate::identity::{Identity, quoted, quoted_list};
+use crate::explanation::Answer;
+use crate::identity::{Identity, quoted_list};
 use crate::need::Need;
 use crate::subject::escape;
 
@@ -137,8 +138,15 @@ fn add_missing(known: &mut Vec<String>, more: &[String]) {
     known.extend(new);
 }
 
+/// What would mend all these refusals; nothing when one of them can't be: what `never` holds, or a name that is a pattern.
+pub(crate) fn of_answers<'a>(refusals: impl IntoIterator<Item = &'a Answer>) -> Vec<Fix> {
+    let refusals: Vec<&Answer> = refusals.into_iter().collect();
+    let mendable = refusals.iter().all(|answer| !answer.fixes.is_empty());
+    if mendable { merged(refusals.iter().flat_map(|answer| &answer.fixes)) } else { Vec::new() }
+}
+
 /// The same fixes, with one for each place.
-pub fn merged<'a>(fixes: impl IntoIterator<Item = &'a Fix>) -> Vec<Fix> {
+fn merged<'a>(fixes: impl IntoIterator<Item = &'a Fix>) -> Vec<Fix> {
     let mut all: Vec<Fix> = Vec::new();
     for fix in fixes {
         if !all.iter_mut().any(|known| known.absorb(fix)) {
@@ -159,10 +167,4 @@ impl fmt::Display for Fix {
             }
         }
     }
-}
-
-/// `--grant` as a line of a shell: for hints that name an element and a right.
-pub fn as_site_grant(element: &str, need: &Need) -> String {
-    let values = quoted_list([need.value()]);
-    format!("- {{element: {{id: {}}}, allow: {{{}: {values}}}}}", quoted(element), need.capability())
 }

@@ -80,3 +80,73 @@ fn reaches_into(need: &Need, requirement: &Requirement) -> bool {
 pub(crate) fn all_of(capability: Capability) -> Never {
     Never::All(capability.name().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(what: Never) -> NeverRule {
+        NeverRule { what, file: "p.yaml".to_owned(), line: 3 }
+    }
+
+    fn matching(capability: &str, value: &str) -> NeverRule {
+        rule(Never::Matching(Need::new(capability.parse().unwrap(), value).unwrap()))
+    }
+
+    fn refuses(rule: &NeverRule, capability: Capability, words: &[&str], extent: Extent) -> bool {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        rule.refuses(&Requirement { capability, words, extent })
+    }
+
+    #[test]
+    fn paths_and_the_trees_that_hold_them() {
+        let shadow = matching("target.write", "/etc/shadow*");
+        for (path, extent, expected) in [
+            ("/etc/shadow", Extent::Entry, true),
+            ("/etc/shadow-", Extent::Tree, true),
+            ("/etc/passwd", Extent::Entry, false),
+            ("/etc", Extent::Tree, true),
+            ("/", Extent::Tree, true),
+            ("/opt", Extent::Tree, false),
+            ("/etc", Extent::Entry, false),
+            ("/etc", Extent::Directory, false),
+        ] {
+            assert_eq!(
+                refuses(&shadow, Capability::TargetWrite, &[path], extent),
+                expected,
+                "{path} {extent:?}"
+            );
+        }
+        assert!(!refuses(&shadow, Capability::TargetRead, &["/etc/shadow"], Extent::Entry));
+        let tree = matching("target.write", "/etc/**");
+        assert!(refuses(&tree, Capability::TargetWrite, &["/etc/ssh"], Extent::Tree));
+        assert!(refuses(&tree, Capability::TargetWrite, &["/etc/a/b"], Extent::Entry));
+    }
+
+    #[test]
+    fn whole_capabilities_addresses_and_names() {
+        let inputs = rule(all_of(Capability::HostInput));
+        assert!(refuses(&inputs, Capability::HostInput, &["ca"], Extent::Entry));
+        assert!(!refuses(&inputs, Capability::HostEnv, &["ca"], Extent::Entry));
+        let private = rule(Never::Addresses("private".to_owned()));
+        assert!(refuses(&private, Capability::NetAddress, &["10.0.0.1"], Extent::Entry));
+        assert!(!refuses(&private, Capability::NetAddress, &["127.0.0.1"], Extent::Entry));
+        assert!(!refuses(&private, Capability::HostInput, &["10.0.0.1"], Extent::Entry));
+        let sudo = matching("user.privileged", "sudo");
+        assert!(refuses(&sudo, Capability::UserPrivileged, &["sudo"], Extent::Tree));
+        assert!(!refuses(&sudo, Capability::UserPrivileged, &["adm"], Extent::Tree));
+        assert!(!refuses(&rule(Never::ClassicHost), Capability::HostInput, &["x"], Extent::Entry));
+    }
+
+    #[test]
+    fn how_entries_are_shown() {
+        for (found, expected) in [
+            (rule(all_of(Capability::HostInput)), "host.input *"),
+            (matching("target.write", "/a"), "target.write /a"),
+            (rule(Never::Addresses("private".to_owned())), "net.fetch to private addresses"),
+            (rule(Never::ClassicHost), "classic host"),
+        ] {
+            assert_eq!(found.shown(), expected);
+        }
+    }
+}

@@ -283,3 +283,6 @@ impl fmt::Display for PolicyFault {
 }
 
 impl std::error::Error for PolicyFault {}
+
+#[cfg(test)]
+mod tests;

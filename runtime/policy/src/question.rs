@@ -57,14 +57,17 @@ impl Question {
         }
     }
 
-    /// The narrowest needs that cover what is asked; none for what makes no sense or is never allowed.
+    /// The narrowest needs that cover what is asked; none for what makes no sense, is never allowed, or has wildcards as its name.
     ///
     /// # Errors
     /// The words are not what the capability takes.
     pub fn needs(&self) -> Result<Vec<Need>, String> {
         let nobody = Effective::new(&Identity::default(), &[], &Policy::default(), &[]);
         let Explanation::Judged { verdicts, .. } = self.ask(&nobody)? else { return Ok(Vec::new()) };
-        verdicts.iter().map(|verdict| Need::new(verdict.capability, &verdict.value)).collect()
+        // Nothing is proposed for a need where its value would cover more than what was asked.
+        let exact = verdicts.iter().all(|verdict| verdict.refusals().all(|answer| !answer.fixes.is_empty()));
+        let needs = verdicts.iter().filter(|_| exact);
+        needs.map(|verdict| Need::new(verdict.capability, &verdict.value)).collect()
     }
 
     /// The operation; none for rights that only go with others.
@@ -256,5 +259,11 @@ mod tests {
         }
         assert_eq!(needs("target.write etc"), Ok(vec![]), "makes no sense");
         assert_eq!(needs("host.env LD_PRELOAD"), Ok(vec![]), "never");
+        for text in
+            ["target.write /etc/*", "target.write /etc/a?", "target.exec /bin/a *", "target.write /a*/**"]
+        {
+            assert_eq!(needs(text), Ok(vec![]), "{text} would cover more");
+        }
+        assert_eq!(needs("net.fetch https://a.example/x?y=1").map(|needs| needs.len()), Ok(1));
     }
 }

@@ -178,16 +178,17 @@ fn fetch(url: &str, checksum: Checksum, addresses: &[IpAddr]) -> Requirements {
     for address in addresses.iter().copied().chain(literal) {
         match AddressClass::of(address) {
             AddressClass::Global => {}
-            AddressClass::Private | AddressClass::Loopback => {
+            AddressClass::Private
+            | AddressClass::Loopback
+            | AddressClass::Documentation
+            | AddressClass::Reserved => {
                 all = both(all, Ok(vec![named(Capability::NetAddress, &address.to_string())]))?;
             }
             class @ (AddressClass::LinkLocal
             | AddressClass::Metadata
             | AddressClass::Multicast
             | AddressClass::Unspecified
-            | AddressClass::Broadcast
-            | AddressClass::Documentation
-            | AddressClass::Reserved) => {
+            | AddressClass::Broadcast) => {
                 let rule = format!("{address} is a {class} address, to which nothing is ever sent");
                 return Err(Impossible::Never {
                     capability: Capability::NetAddress,

@@ -144,3 +144,6 @@ impl Trust {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

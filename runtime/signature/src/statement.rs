@@ -57,6 +57,11 @@ impl Statement {
         Self { kind, sha256: hexadecimal(&Sha256::digest(bytes)) }
     }
 
+    /// About the bytes with this digest, 64 hexadecimal digits: use no others afterwards.
+    pub fn of_digest(kind: Kind, sha256: &str) -> Self {
+        Self { kind, sha256: sha256.to_owned() }
+    }
+
     /// What the bytes are said to be.
     pub fn kind(&self) -> Kind {
         self.kind

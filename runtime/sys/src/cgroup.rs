@@ -126,17 +126,20 @@ impl Group {
 
     /// The limit that was reached, if one was.
     pub fn exceeded(&self) -> Option<Exceeded> {
-        self.parts.iter().find_map(|part| {
-            let hit = |one, file, event| part.controllers.contains(&one) && part.count(file, event) > 0;
-            let events = if part.version == Version::Two { "memory.events" } else { "memory.oom_control" };
-            if hit(Controller::Memory, events, "oom_kill") {
-                return self.limits.memory.map(Exceeded::Memory);
-            }
-            if hit(Controller::Processes, "pids.events", "max") {
-                return self.limits.processes.map(Exceeded::Processes);
-            }
-            None
-        })
+        let memory = self.limits.memory.filter(|_| self.happened(Controller::Memory, "oom_kill"));
+        let processes = self.limits.processes.filter(|_| self.happened(Controller::Processes, "max"));
+        memory.map(Exceeded::Memory).or(processes.map(Exceeded::Processes))
+    }
+
+    fn happened(&self, controller: Controller, event: &str) -> bool {
+        let parts = self.parts.iter().filter(|part| part.controllers.contains(&controller));
+        let file = |part: &Part| match (controller, part.version) {
+            (Controller::Memory, Version::One) => "memory.oom_control",
+            (Controller::Memory, Version::Two) => "memory.events",
+            (Controller::Processes, _) => "pids.events",
+            (Controller::Cpu, _) => "cpu.stat",
+        };
+        parts.map(|part| part.count(file(part), event)).any(|count| count > 0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns the mounts that are made in the air and put in place by descriptor, so that no path of a hostile tree is ever
 //! resolved for a mount, and their attributes (read-only, nosuid, id mapping).
-//! Must not decide what is mounted where. Called by `inside_root`, `outside_root` and `minimal_dev`.
+//! Must not decide what is mounted where. Called by `inside_root`, `outside_root`, `minimal_dev` and `target_trees`.
 #![expect(unsafe_code, reason = "mount_setattr has no safe wrapper")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -47,6 +47,18 @@ impl DetachedMount {
         let tree =
             open_tree(CWD, path, flags).with_context(|| format!("clone the mount of {}", path.display()))?;
         Ok(Self(tree))
+    }
+
+    /// A copy of what is mounted around the open directory, with that directory as its root.
+    pub fn clone_at(directory: BorrowedFd<'_>) -> Result<Self> {
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        open_tree(directory, "", flags).map(Self).context("clone the mount of a directory")
+    }
+
+    /// The mount as a descriptor of its root; detached when the last descriptor on it is closed.
+    pub fn into_root(self) -> OwnedFd {
+        self.0
     }
 
     /// A new file system of the kernel's own kind (`tmpfs`, `proc`, `sysfs`, `devpts`).

@@ -69,6 +69,7 @@ fn prepare() -> Result<UnixStream> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let limits = [
         (Resource::RLIMIT_CORE, 0),
+        // It writes no files; one that tries is killed (SIGXFSZ).
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_NOFILE, OPEN_FILES),
         (Resource::RLIMIT_NPROC, PROCESSES),

@@ -17,6 +17,7 @@ pub mod mounts;
 pub mod probe;
 mod target_changes;
 pub mod target_files;
+pub mod target_trees;
 pub mod tool;
 pub mod tree_walk;
 pub mod vfat;

@@ -20,7 +20,7 @@ use crate::limits::{Exceeded, Limits};
 use crate::process::{Bounds, CannotStart, Finished, OnBytes, OnLine, StartFailure, Status, Take, watch};
 use crate::sandbox::{Input, SandboxCommand, TargetSource};
 use crate::spec::{InsideJob, Job, Launch, OutsideJob, Report, RootSpec};
-use crate::userns::{self, UserNamespace};
+use crate::userns::{IdRange, UserNamespace};
 use crate::watch::Attempt;
 
 /// Runs commands. One per build: its commands share a user namespace.
@@ -45,7 +45,7 @@ impl Runner {
     /// # Errors
     /// See [`UserNamespace::create`].
     pub fn with_program(program: &Path) -> Result<Self> {
-        let userns = UserNamespace::create(program, userns::DEFAULT_BASE, userns::COUNT)?;
+        let userns = UserNamespace::create(program, IdRange::claim()?)?;
         Ok(Self { program: program.to_owned(), userns, groups: Groups::find()? })
     }
 

@@ -27,10 +27,24 @@ mod capabilities {
     }
 }
 
+/// The interfaces of WASI that the host offers.
+mod wasi {
+    pub(crate) enum Directories {
+        Wanted,
+        Unwanted,
+    }
+
+    pub(crate) fn offers(import: &str) -> bool {
+        import.starts_with("wasi:cli/") || import.starts_with("wasi:filesystem/")
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     match component::inspect(bytes) {
         Ok(found) => {
             assert_eq!((found.size, found.sha256.len()), (bytes.len(), 64));
+            assert_eq!(found.uses_wasi(), found.imports.iter().any(|(name, _)| name.contains("wasi:")));
+            assert!(found.uses_wasi() || matches!(found.directories(), wasi::Directories::Unwanted));
             assert!(found.warnings.len() <= found.imports.len());
             assert_eq!(component::read_manifest(bytes).expect("it was read before"), found.manifest);
         }

@@ -39,7 +39,8 @@ fn components(path: &str) -> Vec<&str> {
 fuzz_target!(|input: (&str, &str, &str)| {
     let (pattern, path, tail) = input;
     // The reference takes exponential time.
-    if pattern.len() > 24 || path.len() > 24 || tail.len() > 12 {
+    let stars = pattern.matches('*').count();
+    if pattern.len() > 24 || path.len() > 24 || tail.len() > 12 || stars > 6 {
         return;
     }
     assert_eq!(word_matches(pattern, path), naive_word(&chars(pattern), &chars(path)), "{pattern:?} {path:?}");

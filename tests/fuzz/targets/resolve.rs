@@ -87,7 +87,9 @@ fn compare(path: &str) {
         let bare = path.trim_end_matches('/');
         let asked = kernel(if bare.is_empty() { "/" } else { bare }, OFlags::NOFOLLOW, ResolveFlags::empty());
         assert_eq!(direct, asked, "{path:?} lands at {landed:?}");
-        assert_eq!(normalise(&landed).as_deref(), Ok(landed.as_str()), "{path:?} is answered with {landed:?}");
+        let names: Vec<&str> = landed.split('/').skip(1).collect();
+        let plain = names == [""] || names.iter().all(|name| !matches!(*name, "" | "." | ".."));
+        assert!(landed.starts_with('/') && plain, "{path:?} is answered with {landed:?}");
     }
     let asked = kernel(path, OFlags::empty(), ResolveFlags::empty());
     match resolver.resolve_following(path) {

@@ -1,12 +1,12 @@
 //! URLs: what the policy takes is for a URL library the same server and path, spelled the same. Else one would be judged and another asked.
 #![no_main]
 
-use dibw_policy::{Capability, Checksum, Decision, Effective, Need, Operation, Policy, decide};
+use dibw_policy::{Capability, Checksum, Decision, Effective, Identity, Need, Operation, Policy, decide};
 use libfuzzer_sys::fuzz_target;
 
 fn with_need(value: &str, operation: &Operation) -> Option<Decision> {
     let need = Need::new(Capability::NetFetch, value).ok()?;
-    Some(decide(&Effective::new("x", &[need], &Policy::default(), &[]), operation))
+    Some(decide(&Effective::new(&Identity::named("x"), &[need], &Policy::default(), &[]), operation))
 }
 
 fuzz_target!(|text: &str| {
@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         addresses: Vec::new(),
     };
     let operation = fetch(text);
-    let effective = Effective::new("x", &[], &Policy::default(), &[]);
+    let effective = Effective::new(&Identity::named("x"), &[], &Policy::default(), &[]);
     match decide(&effective, &operation) {
         Decision::Malformed { message } => {
             assert!(!message.is_empty());

@@ -5,14 +5,18 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dibw_host::{
     Account, Download, FileStat, Follow, GroupKind, HookCall, HookFailure, HookOutcome, Host, Judge, Lend,
     Lent, LentError, Limits, LogLevel, Output, Sudo, componentize,
 };
-use dibw_policy::{BootLoader, Effective, Grant, Identity, MountKind, Need, Policy, Record, ServiceAction};
+use dibw_policy::{
+    Access, BootLoader, Effective, Grant, Identity, MountKind, Need, Policy, Record, ServiceAction,
+};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -146,6 +150,8 @@ pub struct Double {
     pub audit: Vec<String>,
     /// Links planted in the target: prefix and what it leads to.
     pub links: Vec<(String, String)>,
+    /// Where trees of the target are taken from, on this machine.
+    pub trees: Option<PathBuf>,
     /// How long reading takes.
     pub slow: Duration,
     /// The audit log is full after so many records.
@@ -212,6 +218,11 @@ impl Lent for Double {
         }
         self.audit.push(format!("{} {} {}", record.decision, record.capability, record.subject));
         Ok(())
+    }
+    fn open_tree(&mut self, path: &str, access: Access) -> Lend<OwnedFd> {
+        self.done.push(format!("open_tree {path} {access:?}"));
+        let place = self.trees.clone().unwrap_or_default().join(path.trim_start_matches('/'));
+        File::open(place).map(OwnedFd::from).map_err(|_| LentError::NotFound(path.to_owned()))
     }
     fn make_directory(&mut self, _: &str, _: u32) -> Lend<()> {
         unused()

@@ -88,7 +88,7 @@ fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(),
 fn build_one(args: &Args, plan: &Plan, paths: &Paths, offers: &Offers) -> Outcome {
     let path = dibw_engine::catalogue::elements_path()?;
     let variables = [crate::arguments::elements_path_variable(&path)].into();
-    let caller = Caller { variables, owner: None, offers: offers.clone() };
+    let caller = Caller { variables, offers: offers.clone(), ..Caller::default() };
     let status = dibw_sys::supervise::run_build(|| {
         let events = progress::listener(args.log_format, args.verbose);
         let outcome = dibw_engine::build(plan, paths, &caller, events.into());

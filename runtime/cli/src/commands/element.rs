@@ -1,8 +1,10 @@
 //! `dibw element`: what can be built from.
 
+mod audit;
 mod lint;
 mod test;
 
+use anyhow::Context;
 use dibw_plan::{Catalogue, Element, Fault, FaultKind, Phase};
 
 use super::Outcome;
@@ -38,6 +40,8 @@ enum Command {
         #[arg(value_name = "DIR|NAME")]
         elements: Vec<String>,
     },
+    /// Find out what classic elements need: the narrowest level of each hook, as a policy
+    Audit(audit::Args),
     /// Build the test elements of elements, and say which fail
     #[command(after_help = "Example:\n  dibw element test -j 2 debian/build-succeeds my-element")]
     Test(test::Args),
@@ -55,6 +59,7 @@ pub fn run(args: &Args) -> Outcome {
             }
         }
         Command::Lint { elements } => lint::run(elements)?,
+        Command::Audit(args) => audit::run(args)?,
         Command::Test(args) => test::run(args)?,
     }
     Ok(())
@@ -110,6 +115,11 @@ fn info(catalogue: &Catalogue, name: &str) -> Outcome {
         }
         for need in &manifest.needs {
             println!("needs     {need}");
+        }
+        let component =
+            std::fs::read(&typed.component).with_context(|| format!("reading {}", typed.component))?;
+        if dibw_host::inspect(&component)?.uses_wasi() {
+            println!("WASI      {}", dibw_host::WASI_SAYS);
         }
         println!("\nconfiguration (JSON Schema):");
         let schema = serde_json::to_string_pretty(&manifest.config_schema);

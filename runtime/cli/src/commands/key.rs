@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use dibw_plan::{Fault, FaultKind};
 use dibw_signature::{KeyPair, PublicKey};
 
@@ -49,12 +49,15 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn new(file: &Path) -> anyhow::Result<()> {
+    let public = beside(file, ".pub");
+    if let Some(known) = [file, &public].into_iter().find(|path| path.exists()) {
+        bail!("{} exists already, and a key is never overwritten", known.display());
+    }
     let mut seed = [0; 32];
     let mut random = fs::File::open("/dev/urandom").context("open /dev/urandom")?;
     random.read_exact(&mut seed).context("read /dev/urandom")?;
     let pair = KeyPair::generate(&seed);
     write_new(file, 0o600, &pair.private_pem())?;
-    let public = beside(file, ".pub");
     write_new(&public, 0o644, &pair.public().pem())?;
     println!("key {}\nprivate  {}\npublic   {}", pair.public().id(), file.display(), public.display());
     Ok(())

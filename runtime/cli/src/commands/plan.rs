@@ -41,8 +41,11 @@ pub fn run(args: &Args) -> Outcome {
 pub fn plans(image: &ImageArgs) -> Result<Vec<(Request, Plan)>, dibw_plan::Faults> {
     let mut faults = dibw_plan::Faults::default();
     let requests = faults.take(image.requests());
-    let catalogue = faults.take(image.catalogue());
+    let mut catalogue = faults.take(image.catalogue());
     let policy = faults.take(image.policy());
+    if let (Some(catalogue), Some(policy)) = (&mut catalogue, &policy) {
+        faults.take(crate::signers::note(catalogue, policy));
+    }
     let grants = faults.take(image.grants());
     let (Some(requests), Some(catalogue), Some(policy), Some(grants)) = (requests, catalogue, policy, grants)
     else {

@@ -44,6 +44,20 @@ enum Command {
         #[arg(short, long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Make an element of a module or component that another language's compiler gave
+    #[command(
+        after_help = "Example:\n  clang --target=wasm32-wasi -mexec-model=reactor hello.c -o hello.wasm\n  dibw plugin pack hello.wasm --manifest manifest.json -o element.wasm"
+    )]
+    Pack {
+        /// The .wasm file: a core module, which may import WASI preview 1, or a component
+        file: PathBuf,
+        /// The manifest, a JSON file: id, version, api, hooks, needs
+        #[arg(long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// Where the element goes
+        #[arg(short, long, value_name = "FILE", default_value = "element.wasm")]
+        out: PathBuf,
+    },
     /// Show what a component says of itself and what it imports, without running it
     #[command(after_help = "Example:\n  dibw plugin inspect plugins/target/elements/users.wasm")]
     Inspect {
@@ -57,6 +71,7 @@ pub fn run(args: &Args) -> Outcome {
     match &args.command {
         Command::New { name, sdk } => new(name, sdk.as_deref()),
         Command::Build { directory, only, out } => build(directory, only, out.as_deref()),
+        Command::Pack { file, manifest, out } => pack(file, manifest, out),
         Command::Inspect { file } => inspect(file),
     }
 }
@@ -125,14 +140,30 @@ fn build(directory: &Path, only: &[String], out: Option<&Path>) -> Outcome {
     Ok(())
 }
 
-fn inspect(file: &Path) -> Outcome {
-    let bytes = dibw_host::read_file(file).map_err(|error| {
+/// A file that is not larger than a component may be.
+fn read(file: &Path) -> Result<Vec<u8>, Fault> {
+    dibw_host::read_file(file).map_err(|error| {
         let unread = |error: anyhow::Error| {
             let text = format!("cannot read {}: {}", file.display(), error.root_cause());
             Fault::new(FaultKind::Usage, text)
         };
         error.downcast::<Fault>().unwrap_or_else(unread)
-    })?;
+    })
+}
+
+fn pack(file: &Path, manifest: &Path, out: &Path) -> Outcome {
+    let (component, inspection) = dibw_host::pack(&read(file)?, &read(manifest)?)
+        .with_context(|| format!("packing {} with {}", file.display(), manifest.display()))?;
+    fs::write(out, component).with_context(|| format!("writing {}", out.display()))?;
+    for warning in &inspection.warnings {
+        eprintln!("warn: {}: {warning}", inspection.manifest.id);
+    }
+    println!("{}", out.display());
+    Ok(())
+}
+
+fn inspect(file: &Path) -> Outcome {
+    let bytes = read(file)?;
     let inspection = dibw_host::inspect(&bytes).map_err(|error| match error.downcast::<Fault>() {
         Ok(fault) => End::from(Fault { message: format!("{}: {}", file.display(), fault.message), ..fault }),
         Err(error) => error.context(format!("component {}", file.display())).into(),
@@ -149,6 +180,9 @@ fn inspect(file: &Path) -> Outcome {
     }
     for (interface, functions) in &inspection.imports {
         println!("imports  {interface}: {}", functions.join(" "));
+    }
+    if inspection.uses_wasi() {
+        println!("WASI     {}", dibw_host::WASI_SAYS);
     }
     for warning in &inspection.warnings {
         println!("warning  {warning}");

@@ -120,11 +120,12 @@ fn planned(build: &mut Build, log: &Log) -> Result<Plan, Faults> {
     for (new, old) in dibw_engine::catalogue::overrides(&path).iter().filter(|(_, old)| own(old)) {
         log.say(&format!("WARNING element-info [-] Element {} overrides {}", new.display(), old.display()));
     }
-    let catalogue = dibw_engine::catalogue::read(&path, &[])?;
+    let mut catalogue = dibw_engine::catalogue::read(&path, &[])?;
     build.environment.extend([elements_path_variable(&path)]);
     let named = dibw_plan::resolve::assemble(&build.request, &catalogue);
     log.say(&format!("Building elements: {}", named.join(" ")));
     let policy = crate::policy_files::in_force(None)?;
+    crate::signers::note(&mut catalogue, &policy)?;
     let plan = dibw_plan::planner::plan(&build.request, &catalogue, &policy, &[])?;
     let names: Vec<&str> = plan.elements.iter().map(|element| element.name.as_str()).collect();
     log.say(&format!("Expanded element dependencies to: {}", names.join(" ")));

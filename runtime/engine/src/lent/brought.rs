@@ -35,7 +35,7 @@ impl Lender {
         let audit = self.audit.clone();
         let mut allow = |url: &str, addresses: &[IpAddr]| {
             let verdict = judge(url, addresses);
-            audit.borrow_mut().add(&verdict.record);
+            audit.borrow_mut().add(&verdict.record).map_err(|error| format!("{error:#}"))?;
             verdict.refused.map_or(Ok(()), Err)
         };
         self.machine.borrow_mut().download(&wanted, &mut allow)

@@ -7,7 +7,7 @@ use dibw_sys::confined::{Captured, ConfinedCommand, Level, TargetView, View};
 use dibw_sys::process::OnLine;
 use dibw_sys::sandbox::{Extras, HostView, Input, SandboxCommand, TargetSource};
 
-use super::{CAPTURE_WORK, KEPT, RealMachine, TMP, TMP_WORK, UPPER, ending, is_tmp, network};
+use super::{CAPTURE_WORK, KEPT, RealMachine, TMP, TMP_WORK, UPPER, is_tmp, network};
 use crate::machine::{Ending, Machine, Outside};
 
 impl RealMachine {
@@ -23,7 +23,7 @@ impl RealMachine {
             env: command.env.clone(),
             cwd: command.cwd.clone(),
             stdin: input(command),
-            timeout: None,
+            timeout: command.timeout,
             level,
             view: self.view(command)?,
             network: network(command.network),
@@ -31,7 +31,7 @@ impl RealMachine {
         };
         let finished = self.runner.outside(&confined, on_line)?;
         self.keep_mounts(finished.kept.clone())?;
-        Ok(ending(finished))
+        Ok(self.ended(finished))
     }
 
     /// Runs a command in the target's sandbox, but with the host before its eyes.
@@ -48,8 +48,13 @@ impl RealMachine {
             // Where dibw was started is the operator's.
             cwd: "/tmp".into(),
             stdin: input(command),
-            timeout: None,
-            extras: Extras { network: network(command.network), host: Some(view), ..Extras::default() },
+            timeout: command.timeout,
+            extras: Extras {
+                network: network(command.network),
+                netns: command.netns.clone(),
+                host: Some(view),
+                ..Extras::default()
+            },
             limits: self.limits.clone(),
         };
         let finished = match &self.moved {
@@ -59,7 +64,7 @@ impl RealMachine {
                 self.runner.inside(&layers, &strict, on_line)
             }
         };
-        finished.map(ending)
+        finished.map(|finished| self.ended(finished))
     }
 
     /// What a command on the host sees of the machine.

@@ -39,7 +39,8 @@ impl Host for State {
 }
 
 impl State {
-    fn charge(&mut self, bytes: usize) -> wasmtime::Result<()> {
+    /// Counts what is logged.
+    pub(crate) fn charge(&mut self, bytes: usize) -> wasmtime::Result<()> {
         // The line itself costs too, or empty ones would be free.
         self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_add(1);
         if self.log_bytes > self.limits.log_bytes {

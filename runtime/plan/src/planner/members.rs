@@ -111,7 +111,7 @@ pub(super) fn identity(element: &Element) -> Identity {
         id: element.name.clone(),
         digest: element.typed.as_ref().map(|typed| typed.digest.clone()),
         tree: Some(element.digest.clone()),
-        signers: Vec::new(),
+        signers: element.typed.as_ref().map(|typed| typed.signers.clone()).unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use dibw_policy::{Capability, Level};
+use dibw_policy::{Capability, Level, Need};
 
 use super::members::Members;
 use crate::element::Element;
@@ -142,6 +142,12 @@ impl Build<'_> {
 
     fn typed_hooks(&self, phase: Phase, element: &Element) -> Vec<Step> {
         let Some(typed) = &element.typed else { return Vec::new() };
+        let planned = self.members.planned.iter().find(|planned| planned.name == element.name);
+        let effective = planned.and_then(|planned| planned.component.as_ref()).map(|found| &found.effective);
+        let standing = |need: &Need| match effective.and_then(|effective| effective.standing(need)) {
+            Some(rules) => format!("{need} ({rules})"),
+            None => need.to_string(),
+        };
         let hooks = typed.manifest.hooks.iter().filter(|hook| hook.phase == phase.name());
         let step = |order: i64| Step {
             phase: Some(phase),
@@ -150,7 +156,7 @@ impl Build<'_> {
             action: Action::Hook,
             confinement: Confinement::Wasm,
             extras: BTreeSet::new(),
-            capabilities: typed.manifest.needs.iter().map(ToString::to_string).collect(),
+            capabilities: typed.manifest.needs.iter().map(standing).collect(),
             rule: String::new(),
         };
         hooks.map(|hook| step(hook.order)).collect()

@@ -59,7 +59,7 @@ pub(super) fn of(policy: &Policy) -> Vec<Exposure> {
         if policy.resources() == Resources::default() && exposure.factors.iter().any(|f| f.weight > 0) {
             exposure.factors.push(Factor { weight: 5, what: "no limit of resources".to_owned() });
         }
-        exposure.factors.sort_by(|a, b| b.weight.cmp(&a.weight));
+        exposure.factors.sort_by_key(|factor| std::cmp::Reverse(factor.weight));
     }
     all.sort_by(|a, b| b.score().total_cmp(&a.score()).then_with(|| a.element.cmp(&b.element)));
     all

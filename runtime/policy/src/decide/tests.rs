@@ -442,4 +442,6 @@ fn records_say_what_was_decided() {
         record(Operation::ReadFile { path: s("/\u{1b}[2J") }),
         r#"{"element":"e","phase":"install","capability":"target.read","subject":"/\\u{1b}[2J","decision":"deny","rule":"`e` does not declare target.read /\\u{1b}[2J in its needs"}"#
     );
+    let tree = record(Operation::RemoveTree { path: s("/opt/a") });
+    assert!(tree.contains(r#""subject":"/opt/a/**""#), "{tree}");
 }

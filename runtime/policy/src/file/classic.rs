@@ -1,6 +1,7 @@
 //! The `classic` section: how shell hooks are caged. Called by `file::parse`.
 
 use super::reader::Reader;
+use crate::address::Cidr;
 use crate::confinement::{Classic, ClassicRule, Level};
 use crate::identity::parse_digest;
 use crate::url::Url;
@@ -58,11 +59,15 @@ impl Reader<'_> {
         })
     }
 
-    /// `[{origin: "https://deb.debian.org"}]`
+    /// `[{origin: "https://deb.debian.org"}]`; `{address: "10.0.0.0/8"}` lets origins lie on addresses that are not public.
     fn origins(&mut self, node: &Node) -> Vec<String> {
         let mut origins = Vec::new();
         for item in self.items(node) {
-            self.keys(item, &["origin"]);
+            self.keys(item, &["origin", "address"]);
+            if let Some(address) = item.get("address") {
+                origins.extend(self.parsed(address, str::parse::<Cidr>).map(|block| block.to_string()));
+                continue;
+            }
             let origin = self.required(item, "origin");
             let whole = Url::parse(&origin).is_ok_and(|url| url.origin() == origin);
             if !origin.is_empty() && !whole {

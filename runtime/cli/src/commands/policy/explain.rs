@@ -124,15 +124,17 @@ fn typed(element: &Element, capability: &str, args: &Args, policy: &Policy) -> R
     let effective = Effective::new(&identity, &component.manifest.needs, policy, &grants);
     let question = Question::new(capability, &args.subject);
     let explanation = question.ask(&effective).map_err(usage)?;
-    let word = match explanation.decision() {
-        Decision::Allow { .. } => "ALLOWED",
-        Decision::WouldDeny(_) => "WOULD BE DENIED (mode: audit)",
-        Decision::Deny(_) => "DENIED",
-        Decision::Malformed { .. } => "MALFORMED",
+    let admission = admit(&identity, policy);
+    let word = match (&admission, explanation.decision()) {
+        (Admission::Refused { .. }, _) | (_, Decision::Deny(_)) => "DENIED",
+        (Admission::Admitted { .. }, Decision::Allow { .. }) => "ALLOWED",
+        (Admission::Admitted { .. }, Decision::WouldDeny(_)) => "WOULD BE DENIED (mode: audit)",
+        (Admission::Admitted { .. }, Decision::Malformed { .. }) => "MALFORMED",
     };
     println!("{word}  {}  {capability}  {}", identity.shown(), subject::escape(&args.subject.join(" ")));
-    if let Admission::Refused { rule, .. } = admit(&identity, policy) {
+    if let Admission::Refused { rule, hint } = admission {
         println!("  trust    no    {rule}");
+        println!("  to let it take part: {hint}");
     }
     print(&explanation);
     Ok(())
@@ -177,6 +179,7 @@ fn print_fixes(explanation: &Explanation) {
     }
     let fixes = explanation.fixes();
     match fixes.len() {
+        0 => println!("  nothing is proposed: a value that covers it would cover more"),
         1 => println!("  to allow it:"),
         count => println!("  to allow it (all {count} lines are needed):"),
     }
