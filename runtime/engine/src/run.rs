@@ -22,7 +22,7 @@ use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
 use crate::target::TargetFiles;
-use crate::trials::{Finding, Trials};
+use crate::trials::Trials;
 use dibw_compat::environment::Variables;
 
 /// Where a build keeps things on this machine.
@@ -58,8 +58,6 @@ pub struct Caller {
 /// What a build made.
 #[derive(Debug, Default)]
 pub struct Artifacts {
-    /// What hooks need, where that was asked.
-    pub findings: Vec<Finding>,
     /// In the order they were written.
     pub files: Vec<PathBuf>,
 }
@@ -278,7 +276,6 @@ impl<'a> Build<'a> {
         self.stop_if_told()?;
         self.finish_outputs()?;
         self.tell(Event::Finished { took: self.began.elapsed() });
-        self.artifacts.findings = self.trials.map(|trials| trials.findings).unwrap_or_default();
         Ok(self.artifacts)
     }
 

@@ -191,7 +191,7 @@ impl Build<'_> {
         let cache = self.image_cache.join(".own").join(element);
         std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
         let planned = self.plan.elements.iter().find(|known| known.name == element);
-        let directory = planned.map(|known| PathBuf::from(&known.path));
+        let directory = planned.map(|known| PathBuf::from(&known.path)).filter(|path| path.is_dir());
         let readable = directory.into_iter().chain([self.library()]).map(|path| (path.clone(), path));
         Ok(StrictView {
             readable: readable.chain([(own_hooks, self.hooks.clone())]).collect(),
@@ -274,8 +274,9 @@ impl Build<'_> {
 
     /// The directories of the elements and of their merged hooks.
     fn shown(&self) -> impl Iterator<Item = PathBuf> {
+        // A component alone has no hooks.
         let elements = self.plan.elements.iter().map(|element| PathBuf::from(&element.path));
-        elements.chain([self.hooks.clone()])
+        elements.filter(|path| path.is_dir()).chain([self.hooks.clone()])
     }
 
     /// Evaluates `environment.d` for a phase into this build's variables.

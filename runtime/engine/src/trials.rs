@@ -1,7 +1,9 @@
 //! What classic hooks need: each is run at the narrowest level first and, when it fails there, at the next one. Called for
 //! `dibw element audit`; in every other build nothing here does anything.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use dibw_plan::{Confinement, Extra, Phase, Side, Step};
 use dibw_policy::confinement::Cage;
@@ -10,13 +12,13 @@ use dibw_policy::{Effective, Identity, Level, Policy, Record};
 use crate::failure::Failure;
 use crate::run::Build;
 
-/// Which elements are tried, and what was found.
+/// Which elements are tried, and what was found: to be read when the build has ended, well or not.
 #[derive(Debug, Clone, Default)]
 pub struct Trials {
     /// The elements; all where there is none.
     pub elements: BTreeSet<String>,
     /// One for each hook, in the order they ran.
-    pub findings: Vec<Finding>,
+    pub findings: Rc<RefCell<Vec<Finding>>>,
 }
 
 /// What one hook needs.
@@ -98,8 +100,8 @@ impl Build<'_> {
                 }
             }
         }
-        if let Some(trials) = &mut self.trials {
-            trials.findings.push(finding);
+        if let Some(trials) = &self.trials {
+            trials.findings.borrow_mut().push(finding);
         }
         outcome
     }

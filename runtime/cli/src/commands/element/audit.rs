@@ -72,19 +72,22 @@ pub fn run(args: &Args) -> Outcome {
     faults.take(dibw_engine::check::machine(&plan, &paths));
     faults.or(())?;
     let elements = if args.all { BTreeSet::new() } else { BTreeSet::from([name]) };
+    let trials = Trials { elements, ..Trials::default() };
     let path = dibw_engine::catalogue::elements_path()?;
     let caller = Caller {
         variables: [crate::arguments::elements_path_variable(&path)].into(),
-        trials: Some(Trials { elements, findings: Vec::new() }),
+        trials: Some(trials.clone()),
         ..Caller::default()
     };
     let status = dibw_sys::supervise::run_build(|| {
         let events = progress::listener(args.log_format, false);
-        match dibw_engine::build(&plan, &paths, &caller, events.into()) {
-            Ok(artifacts) => {
-                print!("{}", policy(&trees(&plan), &artifacts.findings));
-                0
-            }
+        let outcome = dibw_engine::build(&plan, &paths, &caller, events.into());
+        if let Err(failure) = &outcome {
+            println!("# the build failed, so this is not all: {}", one_line(&failure.message));
+        }
+        print!("{}", policy(&trees(&plan), &trials.findings.borrow()));
+        match outcome {
+            Ok(_) => 0,
             Err(failure) => {
                 eprintln!("{failure}");
                 i32::from(failure.kind.exit_code())
@@ -149,10 +152,11 @@ fn told(finding: &Finding) -> Vec<String> {
     lines.extend(finding.failed.iter().map(|why| format!("  not {why}")));
     lines.extend(finding.denied.iter().map(|what| format!("  was denied: {what}")));
     lines.extend(finding.net.iter().map(|origin| format!("  connected to {origin}")));
-    lines
-        .into_iter()
-        .map(|line| line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
-        .collect()
+    lines.iter().map(|line| one_line(line)).collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
