@@ -138,6 +138,10 @@ impl Machine for Double {
         self.call(format!("layer {name}"))
     }
 
+    fn restart_layer(&mut self, name: &str) -> Result<()> {
+        self.call(format!("restart layer {name}"))
+    }
+
     fn target(&mut self) -> Result<PathBuf> {
         self.call("target")?;
         Ok(self.work_dir.join("target"))
