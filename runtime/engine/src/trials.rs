@@ -40,9 +40,13 @@ pub struct Finding {
     pub failed: Vec<String>,
 }
 
-/// The levels that are tried, narrowest first. `host` is for nobody to try: it is root on this machine.
-const LEVELS: [(Level, Confinement); 2] =
-    [(Level::Strict, Confinement::Strict), (Level::Confined, Confinement::Confined)];
+/// What is tried for a hook outside that has the network, narrowest first: the level and the network. One that only reads the variables of
+/// a proxy is not to find any. `host` is for nobody to try: it is root on this machine.
+const CAGES: [(Level, Confinement, Option<Extra>); 3] = [
+    (Level::Strict, Confinement::Strict, None),
+    (Level::Strict, Confinement::Strict, Some(Extra::Proxy)),
+    (Level::Confined, Confinement::Confined, Some(Extra::Network)),
+];
 
 /// What the connections of a hook are judged by while it is tried: all but what no policy can allow, and all are recorded.
 const ANYWHERE: [&str; 4] = ["https://*", "http://*", "0.0.0.0/0", "::/0"];
@@ -71,18 +75,24 @@ impl Build<'_> {
             denied: BTreeSet::new(),
             failed: Vec::new(),
         };
-        let levels = match phase.side() {
-            Side::Inside => &LEVELS[..1],
-            Side::Outside => &LEVELS,
+        let online = step.extras.contains(&Extra::Network);
+        let trials: Vec<(Level, Step)> = match phase.side() {
+            Side::Inside => vec![(Level::Strict, step.clone())],
+            Side::Outside => CAGES
+                .into_iter()
+                .filter(|(_, _, network)| online || *network != Some(Extra::Proxy))
+                .map(|(level, confinement, network)| {
+                    let mut extras = step.extras.clone();
+                    extras.remove(&Extra::Network);
+                    extras.extend(network.filter(|_| online));
+                    (level, Step { confinement, extras, ..step.clone() })
+                })
+                .collect(),
         };
         let mut outcome = Ok(());
-        for (level, confinement) in levels {
-            let mut trial = Step { confinement: *confinement, ..step.clone() };
-            if phase.side() == Side::Outside && trial.extras.remove(&Extra::Network) {
-                trial.extras.insert(if *level == Level::Strict { Extra::Proxy } else { Extra::Network });
-            }
+        for (level, trial) in &trials {
             self.tried.borrow_mut().clear();
-            outcome = self.run_script(phase, name, &trial);
+            outcome = self.run_script(phase, name, trial);
             let tried = std::mem::take(&mut *self.tried.borrow_mut());
             finding.denied.extend(tried.iter().filter(|record| record.capability == "sandbox").map(subject));
             match &outcome {

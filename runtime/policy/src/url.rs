@@ -101,6 +101,10 @@ impl Url {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (path_and_query, None),
         };
+        // RFC 3986 lets it stand there; the URL standard escapes it.
+        if query.as_ref().is_some_and(|query| query.contains('\'')) {
+            return Err(format!("`{shown}` has `'` in its query; write it as %27"));
+        }
         let path = if path.is_empty() { "/" } else { path };
         if path.split('/').any(is_dots) {
             return Err(format!("`{shown}` contains `.` or `..`; write the URL without it"));
@@ -245,6 +249,7 @@ mod tests {
             "https://a.example/a%5cb",
             "https://a.example/%00",
             "https://a.example/x#y",
+            "https://a.example/x?y='",
             "https://a.example/ x",
             "https://a.example\\@b/",
             "https://0x7f.1/",

@@ -369,6 +369,10 @@ fn a_denial_names_every_gate_and_the_lines_to_add() {
     else {
         panic!("allowed");
     };
+    assert!(
+        denial.to_string().starts_with("target.write `/etc/cron.d/x` refused: `e` does not declare"),
+        "{denial}"
+    );
     assert_eq!((denial.capability, denial.subject.as_str()), (Capability::TargetWrite, "/etc/cron.d/x"));
     let lines: Vec<&str> = denial.hint.lines().collect();
     assert_eq!(
