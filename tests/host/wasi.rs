@@ -105,7 +105,7 @@ fn a_tree_that_is_not_there_is_a_line_in_the_log() {
     let (result, lent) = run(&text, &["target.read /srv/**"], scratch.path());
     assert_eq!(result, Ok(()));
     assert_eq!(lent.lines, ["Warn /srv is not there (yet): no access to it", "Info 08"]);
-    assert_eq!(lent.audit, ["allow target.read /srv"]);
+    assert_eq!(lent.audit, ["allow target.read /srv/**"]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_privileged_class_in_the_tree_must_be_granted_too() {
     assert_eq!(denial.hint, "in the element's needs!: privileged \"cron\";");
     assert_eq!(
         (lent.done, lent.audit),
-        (Vec::<String>::new(), vec!["deny target.read /etc/cron.d".to_owned()])
+        (Vec::<String>::new(), vec!["deny target.read /etc/cron.d/**".to_owned()])
     );
     let all = [&needs[..], &["target.write_privileged cron"]].concat();
     let (result, lent) = run(&guest("", ""), &all, scratch.path());
@@ -231,7 +231,7 @@ fn where_a_link_leads_is_asked_too() {
     };
     let (result, lent) = run_with(&guest("", ""), &["target.read /srv/**"], Limits::default(), lent);
     assert!(matches!(result.unwrap_err().kind, FailureKind::Denied(_)));
-    assert_eq!(lent.audit, ["allow target.read /srv", "deny target.read /etc"]);
+    assert_eq!(lent.audit, ["allow target.read /srv/**", "deny target.read /etc/**"]);
 }
 
 #[test]

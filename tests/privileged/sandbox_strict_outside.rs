@@ -23,7 +23,9 @@ fn the_machine_is_nobodys_and_the_target_is_roots() -> Result<()> {
     let test = "the_machine_is_nobodys_and_the_target_is_roots";
     let Some(mut target) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
     let root = target.tree.mount_point().to_owned();
-    let shown = tempfile::tempdir_in("/tmp")?;
+    // Below a directory that only root may pass.
+    let closed = tempfile::tempdir_in("/var/tmp")?;
+    let shown = tempfile::tempdir_in(closed.path())?;
     let written = tempfile::tempdir_in("/var/tmp")?;
     let secret = tempfile::tempdir_in("/var/tmp")?;
     for (dir, name, mode) in [(&shown, "hook", 0o600), (&secret, "key", 0o600)] {

@@ -156,9 +156,7 @@ fn listed(directory: &Path) -> Result<Vec<PathBuf>, Faults> {
     if let Some(path) = paths.iter().find(|path| ends(path, "yml")) {
         return Err(wrong(path, "would not be read; name it .yaml").into());
     }
-    paths.retain(|path| {
-        ends(path, "yaml") && !path.file_name().is_some_and(|name| name == "policy_test.yaml")
-    });
+    paths.retain(|path| ends(path, "yaml") && path.file_name().is_none_or(|name| name != "policy_test.yaml"));
     Ok(paths)
 }
 

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -41,10 +42,12 @@ pub(crate) fn build(view: &HostView, target: &Path, userns: BorrowedFd<'_>, id_b
     let hidden = view.hidden.iter().map(|path| (path.as_path(), "755"));
     for (path, mode) in PRIVATE.map(|(path, mode)| (Path::new(path), mode)).into_iter().chain(hidden) {
         if path.is_dir() {
-            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-            DetachedMount::new("tmpfs", &[("mode", mode), ("size", TMP_SIZE)], attributes)?
-                .attach(place(path)?.as_fd())
-                .with_context(|| format!("mount a private {}", path.display()))?;
+            cover(path, mode)?;
+        }
+    }
+    for (path, _) in &shown {
+        while let Some(closed) = first_closed(path) {
+            cover(&closed, "755")?;
         }
     }
     mount_dev(place("/dev".as_ref())?.as_fd(), id_base, &[])?;
@@ -53,6 +56,23 @@ pub(crate) fn build(view: &HostView, target: &Path, userns: BorrowedFd<'_>, id_b
 
 /// A directory's size limit in the kernel's words: private directories are memory.
 const TMP_SIZE: &str = "25%";
+
+/// Mounts an empty directory over one.
+fn cover(path: &Path, mode: &str) -> Result<()> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    DetachedMount::new("tmpfs", &[("mode", mode), ("size", TMP_SIZE)], attributes)?
+        .attach(place(path)?.as_fd())
+        .with_context(|| format!("mount a private {}", path.display()))
+}
+
+/// The first directory on the way to `path` that others may not pass: nobody's eyes see nothing below it.
+fn first_closed(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent()?;
+    let mut ways: Vec<&Path> = parent.ancestors().collect();
+    ways.reverse();
+    let closed = |way: &&Path| fs::metadata(way).is_ok_and(|found| found.permissions().mode() & 0o001 == 0);
+    ways.into_iter().find(closed).map(Path::to_owned)
+}
 
 fn mapped(path: &Path, set: u64, userns: BorrowedFd<'_>) -> Result<DetachedMount> {
     let clone = DetachedMount::clone_of(path, Depth::Recursive)?;

@@ -41,7 +41,7 @@ enum Command {
         elements: Vec<String>,
     },
     /// Find out what classic elements need: the narrowest level of each hook, as a policy
-    Audit(audit::Args),
+    Audit(Box<audit::Args>),
     /// Build the test elements of elements, and say which fail
     #[command(after_help = "Example:\n  dibw element test -j 2 debian/build-succeeds my-element")]
     Test(test::Args),

@@ -295,6 +295,7 @@ fn some_things_no_policy_allows() {
         for operation in [
             Operation::SetMode { path: s("/opt/a"), mode: 0o4755 },
             Operation::WriteFile { path: s("/opt/a"), mode: 0o2755 },
+            Operation::WriteFile { path: s("/opt/a"), mode: 0o7777 },
             Operation::MakeDirectory { path: s("/opt/a"), mode: 0o1777 },
             Operation::ReadFile { path: s("/proc/self/environ") },
             Operation::WriteFile { path: s("/dev/sda"), mode: 0o644 },
@@ -331,6 +332,9 @@ fn nonsense_is_malformed() {
         Operation::WriteFile { path: s("/a\0b"), mode: 0o644 },
         Operation::WriteFile { path: s("/a"), mode: 0o100_644 },
         Operation::Symlink { path: s("/a"), target: s("") },
+        Operation::Symlink { path: s("/a"), target: s("a\0b") },
+        Operation::Symlink { path: s("/a"), target: "a".repeat(5000) },
+        Operation::WriteFile { path: s("/a"), mode: 0o10000 },
         Operation::InstallPackage { name: s("-o=x") },
         Operation::InstallPackage { name: s("curl-") },
         Operation::SetService { action: ServiceAction::Enable, unit: s("../x.service") },
