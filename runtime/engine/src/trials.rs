@@ -89,24 +89,32 @@ impl Build<'_> {
                 })
                 .collect(),
         };
+        let again = format!("{}-again", finding.hook.replace('/', "-"));
         let mut outcome = Ok(());
         for (level, trial) in &trials {
             self.tried.borrow_mut().clear();
             outcome = self.run_script(phase, name, trial);
             let tried = std::mem::take(&mut *self.tried.borrow_mut());
             finding.denied.extend(tried.iter().filter(|record| record.capability == "sandbox").map(subject));
-            match &outcome {
-                Ok(()) => {
+            // What it was denied and did without may be missed by a later hook: device nodes, say.
+            let did_without =
+                tried.iter().find(|record| record.capability == "sandbox" && !is_network(record));
+            match (&outcome, did_without) {
+                (Ok(()), Some(record)) if *level < Level::Confined && phase.side() == Side::Outside => {
+                    finding.failed.push(format!("{level}: it ended well, but was denied {}", record.subject));
+                    self.machine().restart_layer(&again)?;
+                }
+                (Ok(()), _) => {
                     finding.level = Some(*level);
                     finding.net = tried.iter().filter_map(net_of).collect();
                     break;
                 }
-                Err(_) if self.machine().interrupted() => return outcome,
-                Err(failure) => {
+                (Err(_), _) if self.machine().interrupted() => return outcome,
+                (Err(failure), _) => {
                     let last = failure.tail.iter().rev().find(|line| !line.trim().is_empty());
                     let last = last.map(|line| format!(": {}", line.trim())).unwrap_or_default();
                     finding.failed.push(format!("{level}: {}{last}", failure.message));
-                    self.machine().restart_layer(&format!("{}-again", finding.hook.replace('/', "-")))?;
+                    self.machine().restart_layer(&again)?;
                 }
             }
         }
@@ -132,6 +140,10 @@ impl Build<'_> {
         let identity = Identity::named(step.element.clone().unwrap_or_default());
         Effective::of_traffic(&identity, &cage, &Policy::default()).ok().flatten()
     }
+}
+
+fn is_network(record: &Record) -> bool {
+    ["connect ", "sendto ", "sendmsg "].iter().any(|call| record.subject.starts_with(call))
 }
 
 fn subject(record: &Record) -> String {
