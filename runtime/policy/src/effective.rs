@@ -395,3 +395,6 @@ fn values_of(rules: &[Rule], capability: Capability) -> Vec<String> {
     let own = rules.iter().filter(|rule| rule.need.capability() == capability);
     own.map(|rule| rule.need.value().to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests;
