@@ -303,6 +303,11 @@ mod tests {
             .narrowed_by(parsed("2.yaml", "classic: {default: confined}\n"))
             .unwrap();
         assert_eq!(cage(&looser).net.map(|net| net.len()), Some(2));
+        // The same the other way round.
+        let base = |classic: &str| site(&[("1.yaml", classic)]).narrowed_by(parsed("2.yaml", wide)).unwrap();
+        assert_eq!(cage(&base("classic: {default: strict}\n")).net, None);
+        assert_eq!(cage(&base("classic: {default: confined}\n")).net.map(|net| net.len()), Some(2));
+        assert_eq!(cage(&base("classic: {default: strict}\n")).why, "classic.default of 1.yaml:2");
     }
 
     #[test]
