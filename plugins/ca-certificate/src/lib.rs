@@ -64,7 +64,9 @@ fn add(cx: &Cx, name: &str, bytes: &[u8]) -> Result {
     check(name, bytes)?;
     let key = format!("certificate {name}");
     match cx.cached(&key)? {
-        Some(before) if before != bytes => cx.warn(format!("{name} is another certificate than in the last build")),
+        Some(before) if before != bytes => {
+            cx.warn(format!("{name} is another certificate than in the last build"))
+        }
         Some(_) | None => {}
     }
     cx.cache(&key, bytes)?;
@@ -75,9 +77,12 @@ fn add(cx: &Cx, name: &str, bytes: &[u8]) -> Result {
 fn check(name: &str, bytes: &[u8]) -> Result {
     let proper = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || !name.chars().all(proper) {
-        return Err(Error::invalid(format!("`{name}` is not a name: lower case letters, digits and hyphens")));
+        return Err(Error::invalid(format!(
+            "`{name}` is not a name: lower case letters, digits and hyphens"
+        )));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("{name} is not text, so it is not PEM")))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Error::invalid(format!("{name} is not text, so it is not PEM")))?;
     if text.contains("PRIVATE KEY") {
         return Err(Error::invalid(format!("{name} has a private key in it, which no image must have")));
     }
@@ -152,7 +157,8 @@ mod tests {
         assert!(matches!(result, Err(Error::Denied { .. })), "{result:?}");
         let result = mock().run::<CaCertificate>(Phase::PostInstall, &downloads(&"0".repeat(64)));
         assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
-        let result = mock().run::<CaCertificate>(Phase::PostInstall, &downloads(SHA256).replace("https", "http"));
+        let result =
+            mock().run::<CaCertificate>(Phase::PostInstall, &downloads(SHA256).replace("https", "http"));
         assert!(matches!(result, Err(Error::Denied { .. })), "{result:?}");
     }
 }
