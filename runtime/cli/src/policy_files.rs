@@ -139,8 +139,7 @@ pub fn of_policy(faults: Vec<PolicyFault>) -> Faults {
 
 /// Today in UTC as `YYYY-MM-DD`, for what a policy lets expire.
 pub fn today() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let Moment { year, month, day, .. } = Moment::of(since.as_secs());
+    let Moment { year, month, day, .. } = Moment::at(std::time::SystemTime::now());
     format!("{year:04}-{month:02}-{day:02}")
 }
 

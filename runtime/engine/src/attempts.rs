@@ -43,9 +43,13 @@ impl Build<'_> {
     /// Records what the commands of the current step were denied.
     pub(crate) fn record_attempts(&self) -> Result<(), Failure> {
         let attempts = self.machine().take_attempts();
-        for attempt in attempts {
-            let record = record(&self.current, &attempt);
-            self.audit.borrow_mut().add(&record)?;
+        attempts.iter().try_for_each(|attempt| self.record_tried(record(&self.current, attempt)))
+    }
+
+    /// Records what a hook did beside what it is; kept for a hook that is being tried.
+    pub(crate) fn record_tried(&self, record: Record) -> Result<(), Failure> {
+        self.audit.borrow_mut().add(&record)?;
+        if self.trials.is_some() {
             self.tried.borrow_mut().push(record);
         }
         Ok(())

@@ -121,8 +121,7 @@ fn append(path: &Path) -> std::io::Result<File> {
 
 /// Now, as records say it.
 fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let Moment { year, month, day, hour, minute, second } = Moment::of(since.as_secs());
+    let Moment { year, month, day, hour, minute, second } = Moment::at(std::time::SystemTime::now());
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 

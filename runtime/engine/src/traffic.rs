@@ -94,11 +94,7 @@ impl Build<'_> {
         drop(proxied.network);
         let records =
             std::mem::take(&mut *proxied.judge.records.lock().unwrap_or_else(PoisonError::into_inner));
-        for record in records {
-            self.audit.borrow_mut().add(&record)?;
-            self.tried.borrow_mut().push(record);
-        }
-        Ok(())
+        records.into_iter().try_for_each(|record| self.record_tried(record))
     }
 }
 

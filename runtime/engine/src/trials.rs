@@ -152,10 +152,8 @@ fn subject(record: &Record) -> String {
 
 /// What a list of origins must have for a connection that was allowed.
 fn net_of(record: &Record) -> Option<String> {
-    let url = record.subject.split(' ').next().filter(|_| record.decision == "allow")?;
-    let (scheme, rest) = url.split_once("://").filter(|_| record.capability == "net.fetch")?;
-    let authority = rest.split('/').next().unwrap_or(rest);
-    Some(format!("{scheme}://{authority}"))
+    let connected = record.decision == "allow" && record.capability == "net.fetch";
+    record.subject.split(' ').next().filter(|_| connected).and_then(dibw_policy::url::origin)
 }
 
 #[cfg(test)]

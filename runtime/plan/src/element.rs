@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dibw_policy::yaml;
+use dibw_policy::{Identity, yaml};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Faults;
@@ -64,6 +64,16 @@ pub struct Typed {
 }
 
 impl Element {
+    /// As rules of a policy see it.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            id: self.name.clone(),
+            digest: self.typed.as_ref().map(|typed| typed.digest.clone()),
+            tree: Some(self.digest.clone()),
+            signers: self.typed.as_ref().map(|typed| typed.signers.clone()).unwrap_or_default(),
+        }
+    }
+
     /// True when it has hook scripts or other classic parts.
     pub fn is_classic(&self) -> bool {
         self.typed.is_none() || !self.hooks.is_empty() || !self.environment.is_empty()

@@ -127,6 +127,11 @@ impl Url {
     }
 }
 
+/// Scheme, host and port of a URL as requests spell it, the port only where it is not the scheme's own; none of what is no such URL.
+pub fn origin(url: &str) -> Option<String> {
+    Url::parse(url).ok().map(|url| url.origin())
+}
+
 impl UrlPattern {
     /// Parses a URL prefix.
     ///

@@ -286,8 +286,7 @@ fn old_name(name: &OsStr, time: SystemTime, number: u32) -> Result<OsString> {
 
 /// `%Y.%m.%d-%H.%M.%S` in UTC.
 fn stamp(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let Moment { year, month, day, hour, minute, second } = Moment::of(seconds);
+    let Moment { year, month, day, hour, minute, second } = Moment::at(time);
     format!("{year:04}.{month:02}.{day:02}-{hour:02}.{minute:02}.{second:02}")
 }
 

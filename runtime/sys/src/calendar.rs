@@ -1,5 +1,7 @@
 //! Owns the way from a count of seconds to date and time. Must not ask a clock. Called by `artifact`, the engine and the command line.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// A moment in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the usual six")]
@@ -13,6 +15,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// That time; what lies before 1970 counts as its beginning.
+    pub fn at(time: SystemTime) -> Self {
+        Self::of(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
     /// That many seconds after the beginning of 1970, leap seconds not counted.
     pub fn of(seconds: u64) -> Self {
         let (year, month, day) = civil(seconds / 86_400);

@@ -3,11 +3,12 @@
 //! Must not decide what is mounted where. Called by `inside_root`, `outside_root`, `minimal_dev` and `target_trees`.
 #![expect(unsafe_code, reason = "mount_setattr has no safe wrapper")]
 
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -89,6 +90,29 @@ impl DetachedMount {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(self.root(), "", place, "", flags)
     }
+
+    /// The same over a path of a trusted tree.
+    pub fn attach_over(&self, path: &Path) -> Result<()> {
+        self.attach(place(path)?.as_fd()).with_context(|| format!("mount {}", path.display()))
+    }
+}
+
+/// Puts mounts over paths of a trusted tree, in their order; directories that are missing are made.
+pub(crate) fn attach_all(mounts: Vec<(PathBuf, DetachedMount)>) -> Result<()> {
+    for (path, mount) in mounts {
+        // What lies over its parent may show no mounts.
+        if !path.exists() {
+            fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        }
+        mount.attach_over(&path)?;
+    }
+    Ok(())
+}
+
+/// A path of a trusted tree, to mount over; a symbolic link at the end is followed.
+pub(crate) fn place(path: &Path) -> Result<OwnedFd> {
+    open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open {}", path.display()))
 }
 
 /// `mount_setattr(2)` on `path` below `dir`, or on `dir` itself when `path` is empty.

@@ -7,15 +7,15 @@
 //! shown by name belong to root.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::CWD;
 use rustix::mount::MountAttrFlags;
 
-use crate::detached_mount::{Attributes, Depth, DetachedMount, set_attributes};
+use crate::detached_mount::{Attributes, Depth, DetachedMount, attach_all, place, set_attributes};
 use crate::minimal_dev::mount_dev;
 use crate::sandbox::HostView;
 
@@ -60,9 +60,7 @@ const TMP_SIZE: &str = "25%";
 /// Mounts an empty directory over one.
 fn cover(path: &Path, mode: &str) -> Result<()> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    DetachedMount::new("tmpfs", &[("mode", mode), ("size", TMP_SIZE)], attributes)?
-        .attach(place(path)?.as_fd())
-        .with_context(|| format!("mount a private {}", path.display()))
+    DetachedMount::new("tmpfs", &[("mode", mode), ("size", TMP_SIZE)], attributes)?.attach_over(path)
 }
 
 /// The first directory on the way to `path` that others may not pass: nobody's eyes see nothing below it.
@@ -82,19 +80,4 @@ fn mapped(path: &Path, set: u64, userns: BorrowedFd<'_>) -> Result<DetachedMount
         .or_else(|_| clone.change(Depth::Recursive, attributes(None)))
         .with_context(|| format!("show {}", path.display()))?;
     Ok(clone)
-}
-
-fn attach_all(mounts: Vec<(PathBuf, DetachedMount)>) -> Result<()> {
-    for (path, mount) in mounts {
-        if !path.exists() {
-            fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-        }
-        mount.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn place(path: &Path) -> Result<OwnedFd> {
-    open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open {}", path.display()))
 }

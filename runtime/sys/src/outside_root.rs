@@ -3,15 +3,15 @@
 //! Must not change the mounts of anybody else. Called by `entry` as root, in a mount namespace of its own.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::{CWD, OFlags};
 use rustix::mount::{MountAttrFlags, MountFlags, mount};
 
 use crate::confined::{Captured, Level, TargetView, View};
-use crate::detached_mount::{Attributes, Depth, DetachedMount, set_attributes};
+use crate::detached_mount::{Attributes, Depth, DetachedMount, attach_all, place, set_attributes};
 use crate::in_root::{self, Links};
 use crate::minimal_dev::mount_dev;
 use crate::spec::OutsideJob;
@@ -49,27 +49,13 @@ pub(crate) fn build(job: &OutsideJob) -> Result<()> {
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let private = DetachedMount::new("tmpfs", &[("mode", mode)], attributes)?;
         let given = tmp.as_ref().filter(|_| path == "/tmp");
-        given
-            .unwrap_or(&private)
-            .attach(place(path.as_ref())?.as_fd())
-            .with_context(|| format!("mount a private {path}"))?;
+        given.unwrap_or(&private).attach_over(path.as_ref())?;
     }
     keep_resolv_conf(resolver)?;
     mount_dev(place("/dev".as_ref())?.as_fd(), 0, &[])?;
     attach_all(hidden)?;
     attach_all(clones)?;
     bind_all(view.target.as_ref())
-}
-
-fn attach_all(mounts: Vec<(PathBuf, DetachedMount)>) -> Result<()> {
-    for (path, mount) in mounts {
-        // What lies over its parent may show no mounts.
-        if is_hidden(&path) || !path.exists() {
-            fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-        }
-        mount.attach(place(&path)?.as_fd()).with_context(|| format!("mount {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// The directories that may be written to and those whose changes are captured, outer ones first, so that an inner one ends up on top.
@@ -180,9 +166,4 @@ fn keep_resolv_conf(resolver: Option<(PathBuf, Vec<u8>)>) -> Result<()> {
         fs::write(&path, contents)
     };
     write().with_context(|| format!("keep {}", path.display()))
-}
-
-fn place(path: &Path) -> Result<OwnedFd> {
-    open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open {}", path.display()))
 }

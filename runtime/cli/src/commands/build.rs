@@ -39,6 +39,13 @@ pub struct Args {
     #[arg(short, long)]
     verbose: bool,
 
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Where a build keeps things.
+#[derive(clap::Args)]
+pub struct Places {
     /// Where work files go; needs a file system that can be an overlay's upper (not an overlay itself)
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dibw/work", env = "DIBW_WORK_DIR")]
     work_dir: PathBuf,
@@ -52,6 +59,23 @@ pub struct Args {
     no_tmpfs: bool,
 }
 
+impl Places {
+    /// As the engine takes them.
+    ///
+    /// # Errors
+    /// For an empty path.
+    pub fn paths(&self) -> anyhow::Result<Paths> {
+        Ok(Paths {
+            work_base: absolute(&self.work_dir)?,
+            cache: absolute(&self.cache_dir)?,
+            tmpfs: !self.no_tmpfs,
+            least_memory: None,
+            image_cache: None,
+            lockfiles: None,
+        })
+    }
+}
+
 /// Prints the paths of the artifacts to standard output.
 pub fn run(args: &Args) -> Outcome {
     let mut faults = Faults::default();
@@ -59,14 +83,7 @@ pub fn run(args: &Args) -> Outcome {
     let (Some(plans), Some(mut offers)) = (plans, offers) else { return Err(faults.into()) };
     let all: Vec<&Plan> = plans.iter().map(|(_, plan)| plan).collect();
     crate::offers::add_of_policy(&mut offers, &args.image.policy()?, &all)?;
-    let paths = Paths {
-        work_base: absolute(&args.work_dir)?,
-        cache: absolute(&args.cache_dir)?,
-        tmpfs: !args.no_tmpfs,
-        least_memory: None,
-        image_cache: None,
-        lockfiles: None,
-    };
+    let paths = args.places.paths()?;
     check(plans.iter().map(|(_, plan)| plan), &paths)?;
     for (_, plan) in &plans {
         build_one(args, plan, &paths, &offers)?;
@@ -75,7 +92,10 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Everything that needs the machine and can fail before anything is touched.
-fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(), Faults> {
+///
+/// # Errors
+/// All of it at once.
+pub fn check<'a>(plans: impl Iterator<Item = &'a Plan>, paths: &Paths) -> Result<(), Faults> {
     let mut faults = Faults::default();
     for plan in plans {
         faults.take(dibw_engine::check::machine(plan, paths));
@@ -109,12 +129,20 @@ fn build_one(args: &Args, plan: &Plan, paths: &Paths, offers: &Offers) -> Outcom
         }
     })?;
     dibw_engine::check::clean_dead(paths);
+    ended(status, args.log_format)
+}
+
+/// What the status of the process that built means.
+///
+/// # Errors
+/// Every status but 0.
+pub fn ended(status: i32, format: LogFormat) -> Outcome {
     match (status, u8::try_from(status)) {
         (0, _) => Ok(()),
         // It has said everything itself.
         (1..=3 | INTERRUPTED, Ok(status)) => Err(End::Status(status)),
         _ => {
-            report(args.log_format, &died(status));
+            report(format, &died(status));
             Err(End::Status(FaultKind::Build.exit_code()))
         }
     }
@@ -142,7 +170,8 @@ pub fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("directory {}", path.display()))
 }
 
-fn report(format: LogFormat, failure: &Failure) {
+/// Tells why a build failed.
+pub fn report(format: LogFormat, failure: &Failure) {
     match format {
         LogFormat::Json => eprintln!("{}", failure.to_json()),
         LogFormat::Auto | LogFormat::Plain => eprintln!("{failure}"),

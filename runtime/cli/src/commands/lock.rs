@@ -9,7 +9,6 @@ use dibw_policy::lock::{Lock, LockChange, Present, check_lock};
 
 use super::{End, Outcome};
 use crate::arguments::read_named;
-use crate::commands::policy::identity;
 
 /// Where the lock is when nobody says.
 pub const FILE: &str = "dibw.lock";
@@ -169,7 +168,7 @@ fn is_path(name: &str) -> bool {
 
 fn as_present(element: &Element) -> Present {
     let needs = element.typed.as_ref().map(|typed| typed.manifest.needs.clone());
-    Present { identity: identity(element), needs: needs.unwrap_or_default() }
+    Present { identity: element.identity(), needs: needs.unwrap_or_default() }
 }
 
 fn read(file: &Path) -> Result<Lock, Faults> {

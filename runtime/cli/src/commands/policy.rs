@@ -9,8 +9,6 @@ mod test;
 
 use super::Outcome;
 
-pub use check::identity;
-
 /// Look at policies: check them, ask what they decide and why, test, compare and write them.
 #[derive(clap::Args)]
 #[command(after_help = "The site's policy is in /etc/dibw/policy.d/*.yaml; docs/policy.md has the format.")]

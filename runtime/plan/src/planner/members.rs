@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dibw_policy::{Admission, Effective, Grant, Identity, Policy, admit};
+use dibw_policy::{Admission, Effective, Grant, Policy, admit};
 
 use crate::config;
 use crate::element::{Element, Typed};
@@ -89,7 +89,7 @@ fn component(
     let settings = request.settings.get(&element.name).unwrap_or(&none);
     let merged = config::merge(&element.name, &typed.manifest.config_schema, settings, &request.variables);
     let config = faults.take(merged).unwrap_or_default();
-    let identity = identity(element);
+    let identity = element.identity();
     if let Admission::Refused { rule, hint } = admit(&identity, policy) {
         let message = format!("{} may not take part: {rule}", element.name);
         faults.push(Fault::new(FaultKind::Policy, message).hint(hint));
@@ -103,16 +103,6 @@ fn component(
         faults.push(Fault::new(FaultKind::Policy, message).hint(denial.hint));
     }
     faults.or(Component { path: typed.component.clone(), digest: typed.digest.clone(), config, effective })
-}
-
-/// An element as the rules of policies see it.
-pub(super) fn identity(element: &Element) -> Identity {
-    Identity {
-        id: element.name.clone(),
-        digest: element.typed.as_ref().map(|typed| typed.digest.clone()),
-        tree: Some(element.digest.clone()),
-        signers: element.typed.as_ref().map(|typed| typed.signers.clone()).unwrap_or_default(),
-    }
 }
 
 /// Where a site's policy decides, the command line grants nothing. A grant for an element that does not take part is a typing error.

@@ -59,7 +59,7 @@ pub fn plan(
     faults.0.extend(disk.iter().flat_map(|disk| disk::check(disk).0));
 
     // 5. The steps.
-    let identities = elements.iter().map(|element| members::identity(element));
+    let identities = elements.iter().map(|element| element.identity());
     let rules = faults.take(Rules::of(policy, identities)).unwrap_or_default();
     let build =
         steps::Build { request, elements: &elements, members: &members, rules: &rules, disk: disk.is_some() };

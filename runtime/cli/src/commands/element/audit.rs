@@ -2,17 +2,16 @@
 //! policy.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use anyhow::Context;
+use dibw_engine::Caller;
 use dibw_engine::trials::{Finding, Trials};
-use dibw_engine::{Caller, Paths};
-use dibw_plan::{Action, Fault, FaultKind, Faults, Plan, Side};
+use dibw_plan::{Action, Fault, FaultKind, Plan, Side};
 use dibw_policy::Level;
 
 use crate::arguments::ImageArgs;
-use crate::commands::build::{absolute, died};
-use crate::commands::{End, Outcome};
+use crate::commands::Outcome;
+use crate::commands::build::{Places, check, ended, report};
 use crate::progress::{self, LogFormat};
 
 /// The arguments.
@@ -36,13 +35,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "auto")]
     log_format: LogFormat,
 
-    /// Where work files go
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/dibw/work", env = "DIBW_WORK_DIR")]
-    work_dir: PathBuf,
-
-    /// Where downloads and compiled components are kept
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/dibw", env = "DIBW_CACHE_DIR")]
-    cache_dir: PathBuf,
+    #[command(flatten)]
+    places: Places,
 }
 
 /// Prints to standard output.
@@ -60,17 +54,8 @@ pub fn run(args: &Args) -> Outcome {
     let scratch = tempfile::tempdir().context("a directory for what is thrown away")?;
     plan.output = scratch.path().join("image").display().to_string();
     plan.steps.retain(|step| !matches!(step.action, Action::Output { .. }));
-    let paths = Paths {
-        work_base: absolute(&args.work_dir)?,
-        cache: absolute(&args.cache_dir)?,
-        tmpfs: true,
-        least_memory: None,
-        image_cache: None,
-        lockfiles: None,
-    };
-    let mut faults = Faults::default();
-    faults.take(dibw_engine::check::machine(&plan, &paths));
-    faults.or(())?;
+    let paths = args.places.paths()?;
+    check(std::iter::once(&plan), &paths)?;
     let elements = if args.all { BTreeSet::new() } else { BTreeSet::from([name]) };
     let trials = Trials { elements, ..Trials::default() };
     let path = dibw_engine::catalogue::elements_path()?;
@@ -89,20 +74,13 @@ pub fn run(args: &Args) -> Outcome {
         match outcome {
             Ok(_) => 0,
             Err(failure) => {
-                eprintln!("{failure}");
+                report(args.log_format, &failure);
                 i32::from(failure.kind.exit_code())
             }
         }
     })?;
     dibw_engine::check::clean_dead(&paths);
-    match u8::try_from(status) {
-        Ok(0) => Ok(()),
-        Ok(status @ (1..=3 | 130)) => Err(End::Status(status)),
-        _ => {
-            eprintln!("{}", died(status));
-            Err(End::Status(FaultKind::Build.exit_code()))
-        }
-    }
+    ended(status, args.log_format)
 }
 
 /// The digests of the elements' directories.

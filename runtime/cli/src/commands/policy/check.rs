@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dibw_plan::Element;
 use dibw_policy::check::{Report, band, check};
-use dibw_policy::{Identity, Mode, Policy};
+use dibw_policy::{Mode, Policy};
 
 use crate::commands::{End, Outcome};
 use crate::policy_files::{SITE, named, of_policy, site};
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Outcome {
     // Elements that can't be found are no fault of the policy's: what is installed is then not known.
     let installed = dibw_engine::catalogue::elements_path()
         .and_then(|path| dibw_engine::catalogue::read(&path, &[]))
-        .map(|catalogue| catalogue.elements.values().map(identity).collect::<Vec<_>>())
+        .map(|catalogue| catalogue.elements.values().map(Element::identity).collect::<Vec<_>>())
         .ok();
     let report = check(&policy, installed.as_deref());
     let limit = args.fail_on.unwrap_or_else(|| policy.fail_on());
@@ -77,16 +77,6 @@ fn print(policy: &Policy, report: &Report, limit: f64, args: &Args) {
     }
     let from = if args.fail_on.is_some() { "--fail-on" } else { "check.fail_on" };
     println!(" overall {:.1} {} (limit {limit:.1} from {from})", report.overall(), band(report.overall()));
-}
-
-/// An element as rules see it.
-pub fn identity(element: &Element) -> Identity {
-    Identity {
-        id: element.name.clone(),
-        digest: element.typed.as_ref().map(|typed| typed.digest.clone()),
-        tree: Some(element.digest.clone()),
-        signers: Vec::new(),
-    }
 }
 
 fn score(text: &str) -> Result<f64, String> {

@@ -8,7 +8,6 @@ use dibw_policy::{
     Side, Verdict, admit, confinement_of, subject,
 };
 
-use super::check::identity;
 use crate::commands::Outcome;
 
 /// Who asks, and for what.
@@ -90,7 +89,7 @@ pub fn element(named: &str) -> Result<Element, Faults> {
 }
 
 fn classic(element: &Element, policy: &Policy) {
-    let identity = identity(element);
+    let identity = element.identity();
     println!("{}  classic  tree sha256:{}", subject::escape(&element.name), element.digest);
     for (side, word) in [(Side::Outside, "outside"), (Side::Inside, "inside")] {
         let cage = confinement_of(&identity, side, policy);
@@ -120,7 +119,7 @@ fn typed(element: &Element, capability: &str, args: &Args, policy: &Policy) -> R
         }
         grants.push(grant);
     }
-    let identity = identity(element);
+    let identity = element.identity();
     let effective = Effective::new(&identity, &component.manifest.needs, policy, &grants);
     let question = Question::new(capability, &args.subject);
     let explanation = question.ask(&effective).map_err(usage)?;
