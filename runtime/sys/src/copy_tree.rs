@@ -56,6 +56,21 @@ pub fn copy_tree(
         .with_context(|| format!("copying {} to {}", from.display(), to.display()))
 }
 
+/// Copies a layer, an overlay's upper directory at rest, into the empty directory `to`: as [`copy_tree`], and with what the kernel's overlay
+/// notes in `trusted.overlay.*`.
+///
+/// # Errors
+/// As [`copy_tree`].
+pub fn copy_layer(from: &Path, to: &Path) -> Result<Copied> {
+    let (source, destination) = (open_start(from)?, open_start(to)?);
+    let mut go_on = |_: &Copied| Ok(());
+    let mut copy = Copy { overlay: true, ..Copy::new(destination.as_fd(), &[], &mut go_on) };
+    copy.contents(source.as_fd(), destination.as_fd(), Path::new("/"), 0)
+        .map_err(|error| explain_full(error, from, destination.as_fd()))
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    Ok(copy.copied)
+}
+
 /// As [`copy_tree`], between open directories.
 pub(crate) fn copy_directory(
     source: BorrowedFd<'_>,
@@ -63,17 +78,7 @@ pub(crate) fn copy_directory(
     skip_contents: &[&Path],
     progress: &mut dyn FnMut(&Copied) -> Result<()>,
 ) -> Result<Copied> {
-    let mut copy = Copy {
-        top: destination,
-        skip_contents,
-        progress,
-        copied: Copied::default(),
-        links: HashMap::new(),
-        kernel_copy: true,
-        buffer: vec![0; BUFFER],
-        names: vec![0; XATTR_MAX],
-        value: vec![0; XATTR_MAX],
-    };
+    let mut copy = Copy::new(destination, skip_contents, progress);
     copy.contents(source, destination, Path::new("/"), 0)?;
     Ok(copy.copied)
 }
@@ -83,6 +88,8 @@ struct Copy<'a> {
     /// Where hard links are made from.
     top: BorrowedFd<'a>,
     skip_contents: &'a [&'a Path],
+    /// `trusted.overlay.*` is kept.
+    overlay: bool,
     progress: &'a mut dyn FnMut(&Copied) -> Result<()>,
     copied: Copied,
     /// First name, below `top`, of every file with several names.
@@ -94,7 +101,26 @@ struct Copy<'a> {
     value: Vec<u8>,
 }
 
-impl Copy<'_> {
+impl<'a> Copy<'a> {
+    fn new(
+        top: BorrowedFd<'a>,
+        skip_contents: &'a [&'a Path],
+        progress: &'a mut dyn FnMut(&Copied) -> Result<()>,
+    ) -> Self {
+        Self {
+            top,
+            skip_contents,
+            overlay: false,
+            progress,
+            copied: Copied::default(),
+            links: HashMap::new(),
+            kernel_copy: true,
+            buffer: vec![0; BUFFER],
+            names: vec![0; XATTR_MAX],
+            value: vec![0; XATTR_MAX],
+        }
+    }
+
     /// Fills `to` from `from`, then gives it its metadata (last, since filling it changes its time).
     fn contents(
         &mut self,
@@ -301,7 +327,7 @@ impl Copy<'_> {
             Err(Errno::OPNOTSUPP) => 0,
             length => length?,
         };
-        for name in attribute_names(&self.names[..length]) {
+        for name in attribute_names(&self.names[..length], self.overlay) {
             let size = rustix::fs::fgetxattr(source, name, &mut self.value[..])?;
             rustix::fs::fsetxattr(made, name, &self.value[..size], XattrFlags::empty())?;
         }
@@ -321,7 +347,7 @@ impl Copy<'_> {
             Err(Errno::OPNOTSUPP) => 0,
             length => length?,
         };
-        for name in attribute_names(&self.names[..length]) {
+        for name in attribute_names(&self.names[..length], self.overlay) {
             let size = rustix::fs::lgetxattr(&source, name, &mut self.value[..])?;
             rustix::fs::lsetxattr(&made, name, &self.value[..size], XattrFlags::empty())?;
         }
@@ -329,8 +355,9 @@ impl Copy<'_> {
     }
 }
 
-fn attribute_names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&byte| byte == 0).filter(|name| !name.is_empty() && !name.starts_with(b"trusted.overlay."))
+fn attribute_names(list: &[u8], overlay: bool) -> impl Iterator<Item = &[u8]> {
+    let kept = move |name: &&[u8]| !name.is_empty() && (overlay || !name.starts_with(b"trusted.overlay."));
+    list.split(|&byte| byte == 0).filter(kept)
 }
 
 /// New entries are root's already (a copy is made by root), which saves a journal entry for nearly every file.

@@ -129,9 +129,10 @@ fn mount_target<'a>(root: &'a RootSpec, userns: BorrowedFd<'_>) -> Result<(&'a P
     };
     let place = match root {
         RootSpec::Overlay { layers_dir, options, mount_point } => {
-            let layers = DetachedMount::clone_of(layers_dir, Depth::Single)?;
+            // With the stored layers that are mounted in it.
+            let layers = DetachedMount::clone_of(layers_dir, Depth::Recursive)?;
             // Layers hold device nodes as whiteouts, which need no `dev`.
-            layers.change(Depth::Single, mapped).with_context(|| cannot_idmap(layers_dir))?;
+            layers.change(Depth::Recursive, mapped).with_context(|| cannot_idmap(layers_dir))?;
             layers.attach(path_place(layers_dir)?.as_fd()).context("mount the idmapped layers")?;
             // The options are relative, to have room for many layers in the one page that mount(2) takes.
             chdir(layers_dir).with_context(|| format!("enter {}", layers_dir.display()))?;

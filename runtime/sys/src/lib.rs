@@ -15,6 +15,7 @@ pub mod lvm;
 pub mod mkfs;
 pub mod mounts;
 pub mod probe;
+pub mod stored_tree;
 mod target_changes;
 pub mod target_files;
 pub mod target_trees;

@@ -6,6 +6,7 @@
 //! `work_dir/layers/N/upper` holds what layer N changed (a plain overlay upper directory), `layers/N/work` is the kernel's
 //! while N is the top, `layers/0` is the empty ground, `work_dir/mnt` is where the whole is mounted.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::{MountFlags, mount};
 use rustix::thread::UnshareFlags;
 
-use crate::mounts;
+use crate::loops::Access;
+use crate::mounts::{self, Mount};
 use crate::root_identity::RootIdentity;
 use crate::spec::RootSpec;
 use crate::supervise::unshare;
@@ -28,6 +30,9 @@ const OPTIONS_ROOM: usize = 4095;
 /// `redirect_dir=on`: directories can be renamed, as on any file system. `metacopy=off`: layers hold whole files.
 /// `index=off`, `uuid=off`: nothing in a layer ties it to this file system or to the layers below.
 const OPTIONS: &str = "volatile,redirect_dir=on,metacopy=off,index=off,uuid=off";
+
+/// Stored layers lie on another file system; still all files are to have one device number, for `tar --one-file-system` and the like.
+const ACROSS: &str = ",xino=on";
 
 /// The number of a layer, from 1, never used twice in a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +55,8 @@ pub struct TargetTree {
     layers_dir: PathBuf,
     mount_point: PathBuf,
     layers: Vec<Layer>,
+    /// Stored layers, mounted where this tree's own would be.
+    stored: BTreeMap<LayerId, Mount>,
     last_number: u32,
     mounted: bool,
 }
@@ -81,7 +88,14 @@ impl TargetTree {
         let ground = layers_dir.join("0/upper");
         make_dir(&ground)?;
         RootIdentity::fresh().apply(&ground)?;
-        Ok(Self { layers_dir, mount_point, layers: Vec::new(), last_number: 0, mounted: false })
+        Ok(Self {
+            layers_dir,
+            mount_point,
+            layers: Vec::new(),
+            stored: BTreeMap::new(),
+            last_number: 0,
+            mounted: false,
+        })
     }
 
     /// Puts a new empty layer on top, which takes all changes from now on. A previous top that changed nothing goes away,
@@ -105,6 +119,38 @@ impl TargetTree {
         RootIdentity::of(&below)?.apply(&upper)?;
         self.layers.push(Layer { id, name: name.to_owned(), upper });
         Ok(id)
+    }
+
+    /// Puts a layer on top that was stored earlier: the directory `tree`, which is only read. The tree is unmounted; before it can be
+    /// mounted again a new layer must be begun.
+    ///
+    /// # Errors
+    /// I/O errors, and [`TargetTree::unmount`]'s.
+    pub fn stack(&mut self, name: &str, tree: &Path) -> Result<()> {
+        self.unmount()?;
+        self.close_top()?;
+        self.last_number += 1;
+        let id = LayerId(self.last_number);
+        let dir = self.layer_dir(id);
+        let upper = dir.join("upper");
+        for path in [&dir, &upper] {
+            make_dir(path)?;
+        }
+        self.stored.insert(id, Mount::bind(tree, &upper, Access::ReadOnly)?);
+        self.layers.push(Layer { id, name: name.to_owned(), upper });
+        Ok(())
+    }
+
+    /// Ends the top layer: nothing may come into it any more. Gives its directory, or none when it changed nothing and is gone.
+    ///
+    /// # Errors
+    /// I/O errors, and [`TargetTree::unmount`]'s.
+    pub fn end_layer(&mut self) -> Result<Option<PathBuf>> {
+        self.unmount()?;
+        let top = self.layers.last().map(|layer| layer.id);
+        self.close_top()?;
+        let kept = self.layers.last().filter(|layer| Some(layer.id) == top);
+        Ok(kept.map(|layer| layer.upper.clone()))
     }
 
     /// All layers, lowest first.
@@ -155,6 +201,9 @@ impl TargetTree {
     pub fn discard_top(&mut self) -> Result<()> {
         self.unmount()?;
         let Some(top) = self.layers.pop() else { return Ok(()) };
+        if let Some(stored) = self.stored.remove(&top.id) {
+            stored.unmount()?;
+        }
         let dir = self.layer_dir(top.id);
         remove_dir(&dir)
     }
@@ -191,6 +240,9 @@ impl TargetTree {
     /// The work directory of a finished top layer has no more use, nor has a layer without changes.
     fn close_top(&mut self) -> Result<()> {
         let Some(top) = self.layers.last() else { return Ok(()) };
+        if self.stored.contains_key(&top.id) {
+            return Ok(());
+        }
         let below = self.layers.len().checked_sub(2).map(|index| &self.layers[index].upper);
         let below = below.map_or_else(|| self.layers_dir.join("0/upper"), PathBuf::clone);
         let empty = fs::read_dir(&top.upper).with_context(|| cannot("read", &top.upper))?.next().is_none()
@@ -207,12 +259,16 @@ impl TargetTree {
     /// The mount options, and a work directory the kernel accepts.
     fn prepare_mount(&self) -> Result<String> {
         let Some((top, lower)) = self.layers.split_last() else { bail!("the target has no layer yet") };
+        ensure!(!self.stored.contains_key(&top.id), "a stored layer can't be written to");
         let mut options = String::from("lowerdir=");
         for layer in lower.iter().rev() {
             options.push_str(&format!("{}/upper:", layer.id.0));
         }
         let number = top.id.0;
         options.push_str(&format!("0/upper,upperdir={number}/upper,workdir={number}/work,{OPTIONS}"));
+        if !self.stored.is_empty() {
+            options.push_str(ACROSS);
+        }
         if options.len() > OPTIONS_ROOM {
             bail!("the target has {} layers, more than fit into a mount", self.layers.len());
         }
