@@ -5,6 +5,7 @@ mod arguments;
 mod classic_log;
 mod commands;
 mod images;
+mod layers;
 mod lint;
 mod logging;
 mod names;

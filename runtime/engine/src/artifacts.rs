@@ -4,6 +4,7 @@ mod container;
 mod formats;
 mod tool;
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -31,6 +32,23 @@ pub(crate) struct Pending {
     replaces: bool,
 }
 
+impl Pending {
+    /// What it is; none for what only goes with an output.
+    pub(crate) fn kind(&self) -> Option<OutputType> {
+        self.kind
+    }
+
+    /// Its digests, where they were taken.
+    pub(crate) fn sums(&self) -> Option<&Sums> {
+        self.sums.as_ref()
+    }
+
+    /// Its bytes.
+    pub(crate) fn file(&self) -> &File {
+        self.artifact.file()
+    }
+}
+
 impl Build<'_> {
     /// Writes one output.
     pub(crate) fn output(&mut self, kind: OutputType) -> Result<(), Failure> {
@@ -53,12 +71,23 @@ impl Build<'_> {
         let sums = sums
             .map(|which| checksum::of_file_while(artifact.file(), which, &mut || self.go_on()))
             .transpose()?;
+        Ok(self.written(kind, path, artifact, sums))
+    }
+
+    /// An output that was written.
+    pub(crate) fn written(
+        &self,
+        kind: OutputType,
+        path: &Path,
+        artifact: Artifact,
+        sums: Option<Sums>,
+    ) -> Pending {
         let replaces = self.plan.classic && kind.replaces_classically();
-        Ok(Pending { path: path.into(), artifact, kind: Some(kind), sums, replaces })
+        Pending { path: path.into(), artifact, kind: Some(kind), sums, replaces }
     }
 
     /// Starts an output, which the journal knows before it has any name.
-    fn create(&self, path: &Path) -> Result<Artifact> {
+    pub(crate) fn create(&self, path: &Path) -> Result<Artifact> {
         let artifact = Artifact::create(path)?;
         self.give_away(artifact.file()).with_context(|| format!("owner of {}", path.display()))?;
         self.machine().note_passing_file(&self.start_dir.join(artifact.passing_path()))?;
@@ -66,7 +95,7 @@ impl Build<'_> {
     }
 
     /// Outputs take long: an error once the build was told to stop.
-    fn go_on(&self) -> Result<()> {
+    pub(crate) fn go_on(&self) -> Result<()> {
         match self.machine().interrupted() {
             true => bail!("interrupted"),
             false => Ok(()),
@@ -86,12 +115,13 @@ impl Build<'_> {
     /// Names all outputs and writes what belongs beside them.
     pub(crate) fn finish_outputs(&mut self) -> Result<(), Failure> {
         let outputs = self.pending.len();
+        self.keep_outputs();
         self.collect_beside()?;
         self.add_records()?;
         for index in 0..outputs {
             self.add_checksums(index)?;
         }
-        let written = self.pending.iter().filter_map(written).collect::<Vec<_>>();
+        let written = self.pending.iter().filter_map(facts).collect::<Vec<_>>();
         let pending = std::mem::take(&mut self.pending);
         self.artifacts.files = pending.iter().map(|pending| pending.path.clone()).collect();
         let now = SystemTime::now();
@@ -173,7 +203,7 @@ impl Build<'_> {
 }
 
 /// What is told of an output: its path, its length, its SHA-256.
-fn written(pending: &Pending) -> Option<(PathBuf, u64, Option<String>)> {
+fn facts(pending: &Pending) -> Option<(PathBuf, u64, Option<String>)> {
     pending.kind?;
     // A file that we have open has attributes.
     let bytes = pending.artifact.file().metadata().map_or(0, |attributes| attributes.len());

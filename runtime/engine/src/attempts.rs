@@ -19,7 +19,7 @@ pub(crate) fn record(current: &Current, attempt: &Attempt) -> Record {
     of(current, SANDBOX, &format!("{}{times}", escape(subject.trim_end())), "deny")
 }
 
-fn of(current: &Current, capability: &str, subject: &str, decision: &'static str) -> Record {
+pub(crate) fn of(current: &Current, capability: &str, subject: &str, decision: &'static str) -> Record {
     Record {
         element: current.element.clone(),
         digest: None,

@@ -20,6 +20,8 @@ pub struct Audit {
     mode: Mode,
     lines: String,
     refused: bool,
+    /// What was added since somebody took it.
+    recent: Vec<Record>,
     logs: Vec<SiteLog>,
 }
 
@@ -42,6 +44,7 @@ impl Audit {
             mode: rules.mode,
             lines: String::new(),
             refused: false,
+            recent: Vec::new(),
             logs: logs.collect::<Result<_>>()?,
         })
     }
@@ -52,6 +55,7 @@ impl Audit {
     /// When it can't be written: nothing goes on unrecorded.
     pub fn add(&mut self, record: &Record) -> Result<()> {
         self.refused |= record.decision != "allow";
+        self.recent.push(record.clone());
         let Some(chain) = &mut self.chain else { return Ok(()) };
         let line = chain.line(record, &Circumstance { t: now(), ..Circumstance::default() });
         self.write(&line)
@@ -66,6 +70,11 @@ impl Audit {
         let line = chain.end(&now(), self.mode);
         self.write(&line)?;
         self.logs.drain(..).try_for_each(|log| log.close(&self.lines))
+    }
+
+    /// Takes the records since the last time: those of a step, to be kept with its layer.
+    pub fn take_recent(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.recent)
     }
 
     /// Whether something was refused, or would have been.

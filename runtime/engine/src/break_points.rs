@@ -51,6 +51,11 @@ impl Build<'_> {
         Ok(())
     }
 
+    /// Whether somebody wants to look into the build.
+    pub(crate) fn has_break_points(&self) -> bool {
+        self.setting("break").is_some_and(|points| !points.is_empty())
+    }
+
     fn breaks(&self, point: &str) -> bool {
         self.setting("break").is_some_and(|points| points.split(',').any(|known| known == point))
     }

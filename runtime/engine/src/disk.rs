@@ -119,7 +119,10 @@ impl Build<'_> {
         for node in disk.layout.nodes() {
             make(&mut *self.machine(), node, size, epoch)?;
         }
+        // The layers that are still being kept go with the tree.
+        self.finish_layers();
         self.machine().move_target_to_disk()?;
+        self.on_disk = true;
         self.tell_hooks(disk, size)
     }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use dibw_plan::Phase;
 use dibw_plan::plan::PlannedElement;
 
 /// Top-level files and directories of an element that stay out of the tree.
@@ -69,6 +70,44 @@ pub fn copy_own(tree: &Path, owners: &Owners, element: &str, to: &Path) -> Resul
     Ok(())
 }
 
+/// Copies of `tree` to `to`, which is emptied before, everything but the programs of the phases: what a hook in the target sees beside itself.
+///
+/// # Errors
+/// When a file can't be read or written.
+pub fn without_hooks(tree: &Path, to: &Path) -> Result<()> {
+    empty(to)?;
+    for name in names(tree)? {
+        let from = tree.join(&name);
+        let is_phase = Phase::ALL.iter().any(|phase| name == format!("{phase}.d"));
+        if !is_phase || !from.is_dir() || from.is_symlink() {
+            copy(&from, &to.join(&name))?;
+            continue;
+        }
+        make_dir(&to.join(&name))?;
+        for entry in names(&from)?.iter().filter(|entry| !is_program(&from.join(entry))) {
+            copy(&from.join(entry), &to.join(&name).join(entry))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a copy of `from` in the place of `tree`.
+///
+/// # Errors
+/// When a file can't be read or written.
+pub fn replace(tree: &Path, from: &Path) -> Result<()> {
+    empty(tree)?;
+    names(from)?.iter().try_for_each(|name| copy(&from.join(name), &tree.join(name)))
+}
+
+fn empty(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        removed => removed.with_context(|| format!("emptying {}", directory.display()))?,
+    }
+    make_dir(directory)
+}
+
 /// Whether it is, links followed, a regular file that may be executed.
 pub fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
@@ -95,7 +134,7 @@ fn merge_element(directory: &Path, tree: &Path, own: &mut dyn FnMut(PathBuf)) ->
 }
 
 /// Copies a file, link or directory as it is; a directory that exists is merged, a file is replaced.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("copying {} to {}", from.display(), to.display());
     let metadata = fs::symlink_metadata(from).with_context(context)?;
     if metadata.is_dir() {

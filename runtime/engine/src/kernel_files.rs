@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::target::TargetFiles;
 
 /// What one element asked for so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelSettings {
     arguments: BTreeSet<String>,
     modules: BTreeSet<String>,

@@ -22,6 +22,7 @@ pub mod failure;
 pub mod hooks_tree;
 pub mod install_tree;
 pub mod kernel_files;
+pub mod layers;
 pub mod lent;
 mod library;
 pub mod machine;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dibw_plan::plan::Confinement;
 use dibw_sys::limits::Exceeded;
 use dibw_sys::watch::Attempt;
@@ -144,6 +144,28 @@ pub trait Machine: Disks + Downloads {
     /// # Errors
     /// When the machine refuses.
     fn restart_layer(&mut self, name: &str) -> Result<()>;
+
+    /// Puts a layer on top that an earlier build made; the directory is only read.
+    ///
+    /// # Errors
+    /// When the machine refuses, or has no layers that outlive a build.
+    fn stack_layer(&mut self, _name: &str, _tree: &Path) -> Result<()> {
+        bail!("this machine has no layers of earlier builds")
+    }
+
+    /// Ends the uppermost layer. Gives the directory with what came into it, which stays as it is until the target moves to the disk; none
+    /// when that is nothing.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn end_layer(&mut self) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
+    /// Whether hooks on the host have left something mounted in the target.
+    fn has_hook_mounts(&self) -> bool {
+        false
+    }
 
     /// The target as the host's root sees it, mounted.
     ///

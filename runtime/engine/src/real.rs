@@ -208,6 +208,18 @@ impl Machine for RealMachine {
         self.begin_layer(name)
     }
 
+    fn stack_layer(&mut self, name: &str, tree: &Path) -> Result<()> {
+        self.tree.stack(name, tree)
+    }
+
+    fn end_layer(&mut self) -> Result<Option<PathBuf>> {
+        self.tree.end_layer()
+    }
+
+    fn has_hook_mounts(&self) -> bool {
+        !self.hook_mounts.is_empty()
+    }
+
     fn target(&mut self) -> Result<PathBuf> {
         match &self.moved {
             Some(mount) => Ok(mount.dir().to_path_buf()),
@@ -314,7 +326,7 @@ impl Machine for RealMachine {
         errors.extend(self.drop_tmpfs().err());
         errors.extend(self.disk.release());
         errors.extend(self.drop_hook_mounts().err());
-        errors.extend(self.tree.unmount().err());
+        errors.extend(self.tree.discard_all().err());
         errors.extend(self.work.take().and_then(|work| work.remove().err()));
         errors
     }

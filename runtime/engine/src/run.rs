@@ -13,10 +13,11 @@ use dibw_policy::Record;
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
-use crate::events::{Cached, Event, Events, Level};
+use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
 use crate::kernel_files::KernelSettings;
+use crate::layers::{self, Layers, Noting, Warnings};
 use crate::machine::{Full, Machine};
 use crate::offers::Offers;
 use crate::real::RealMachine;
@@ -40,6 +41,8 @@ pub struct Paths {
     pub image_cache: Option<PathBuf>,
     /// Locks that hooks of several builds share.
     pub lockfiles: Option<PathBuf>,
+    /// Layers of earlier builds are used, and kept for later ones.
+    pub layers: Option<layers::Settings>,
 }
 
 /// The one who builds.
@@ -76,6 +79,14 @@ pub struct Build<'a> {
     pub(crate) host: Rc<dibw_host::Host>,
     /// The merged hooks tree.
     pub(crate) hooks: PathBuf,
+    /// What hooks in the target see of it, where layers are kept.
+    pub(crate) hooks_in_target: PathBuf,
+    /// Layers of earlier builds, where they are used.
+    pub(crate) layers: Option<Layers>,
+    /// Warnings of the current step.
+    pub(crate) warnings: Rc<Warnings>,
+    /// The file systems of the image are the target.
+    pub(crate) on_disk: bool,
     /// Which element each file of the hooks tree came from.
     pub(crate) owners: Owners,
     /// What is offered to typed elements by name.
@@ -154,11 +165,13 @@ pub fn build_on(
 ) -> Result<Artifacts, Failure> {
     let redactor = Rc::new(Redactor::new(&caller.offers));
     let events: Rc<dyn Events> = Rc::new(Redacted { listener: events, redactor: redactor.clone() });
-    let mut outcome = Build::new(plan, paths, caller, machine.clone(), events.clone(), redactor.clone())
-        .and_then(|build| {
-            let audit = build.audit.clone();
-            build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
-        });
+    let warnings: Rc<Warnings> = Rc::default();
+    let events: Rc<dyn Events> = Rc::new(Noting { listener: events, warnings: warnings.clone() });
+    let told = Told { events: events.clone(), redactor: redactor.clone(), warnings };
+    let mut outcome = Build::new(plan, paths, caller, machine.clone(), told).and_then(|build| {
+        let audit = build.audit.clone();
+        build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
+    });
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
         match &mut outcome {
@@ -190,15 +203,22 @@ fn build_id(plan: &Plan) -> String {
     format!("{}-{}-{}", &digest[..12.min(digest.len())], since.as_nanos(), std::process::id())
 }
 
+/// Who hears of a build, and what is kept of it.
+struct Told {
+    events: Rc<dyn Events>,
+    redactor: Rc<Redactor>,
+    warnings: Rc<Warnings>,
+}
+
 impl<'a> Build<'a> {
     fn new(
         plan: &'a Plan,
         paths: &Paths,
         caller: &Caller,
         machine: Rc<RefCell<dyn Machine>>,
-        events: Rc<dyn Events>,
-        redactor: Rc<Redactor>,
+        told: Told,
     ) -> Result<Self, Failure> {
+        let Told { events, redactor, warnings } = told;
         let work_dir = machine.borrow().work_dir().to_path_buf();
         // Another build may be using the cache: one that wants nothing of it has its own.
         let image_cache = match &paths.image_cache {
@@ -235,6 +255,10 @@ impl<'a> Build<'a> {
             lockfiles: paths.lockfiles.clone(),
             start_dir: std::env::current_dir().context("the current directory")?,
             hooks,
+            hooks_in_target: work_dir.join("hooks-in-target"),
+            layers: None,
+            warnings,
+            on_disk: false,
             loaded: BTreeMap::new(),
             requested: BTreeSet::new(),
             index_updated: false,
@@ -245,10 +269,17 @@ impl<'a> Build<'a> {
             machine,
         };
         build.set_base_variables(&work_dir);
+        build.open_layers(paths)?;
         Ok(build)
     }
 
     fn run(mut self) -> Result<Artifacts, Failure> {
+        let outcome = self.all_steps();
+        self.close_layers();
+        outcome.map(|()| self.artifacts)
+    }
+
+    fn all_steps(&mut self) -> Result<(), Failure> {
         let digest = dibw_plan::digest::digest(self.plan);
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
         self.owners = crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
@@ -261,6 +292,7 @@ impl<'a> Build<'a> {
         let plan = self.plan;
         let mut phases = Phase::ALL.into_iter().peekable();
         let mut steps = plan.steps.as_slice();
+        let mut asked = false;
         while let Some(first) = steps.first() {
             // A phase without steps may have got hooks by those before it.
             if let Some(phase) = phases.next_if(|phase| *phase <= place(first)) {
@@ -269,6 +301,12 @@ impl<'a> Build<'a> {
                 steps = rest;
                 self.phase(phase, own)?;
             } else {
+                if is_of_outputs(&first.action)
+                    && !std::mem::replace(&mut asked, true)
+                    && self.recall_outputs(steps)?
+                {
+                    break;
+                }
                 steps = &steps[1..];
                 self.numbered(first)?;
             }
@@ -276,7 +314,7 @@ impl<'a> Build<'a> {
         self.stop_if_told()?;
         self.finish_outputs()?;
         self.tell(Event::Finished { took: self.began.elapsed() });
-        Ok(self.artifacts)
+        Ok(())
     }
 
     /// Does one step and tells of it.
@@ -284,27 +322,29 @@ impl<'a> Build<'a> {
         self.stop_if_told()?;
         self.stop_if_late()?;
         let began = Instant::now();
+        self.tell_step(step);
+        let number = self.done;
+        let cache = self.layered(number, step).map_err(|failure| self.blame(step, failure))?;
+        let took = began.elapsed();
+        self.note_time(took);
+        self.tell(Event::StepDone { number, took, cache });
+        Ok(())
+    }
+
+    /// Tells that a step begins.
+    pub(crate) fn tell_step(&mut self, step: &Step) {
         self.done += 1;
         self.current = Current {
             element: step.element.clone().unwrap_or_default(),
             phase: step.phase.map_or("", Phase::name).to_owned(),
             rule: format!("{}: {}", dibw_plan::render::confinement(step.confinement), step.rule),
         };
-        let number = self.done;
-        let phase = step.phase.map_or("", Phase::name).to_owned();
-        let element = self.current.element.clone();
-        self.tell(Event::Step { number, phase, element, title: dibw_plan::render::title(step) });
-        if changes_target(&step.action) {
-            let layer = format!("{number:03}-{}", dibw_plan::render::title(step));
-            self.machine.borrow_mut().begin_layer(&layer)?;
-        }
-        self.step(step).map_err(|failure| self.blame(step, failure))?;
-        self.tell(Event::StepDone { number, took: began.elapsed(), cache: Cached::No });
-        Ok(())
+        let (phase, element) = (self.current.phase.clone(), self.current.element.clone());
+        self.tell(Event::Step { number: self.done, phase, element, title: dibw_plan::render::title(step) });
     }
 
     /// Does one step.
-    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+    pub(crate) fn step(&mut self, step: &Step) -> Result<(), Failure> {
         let phase = step.phase.unwrap_or(Phase::Cleanup);
         match &step.action {
             Action::Environment { .. } => self.environment(phase),
@@ -409,8 +449,25 @@ fn place(step: &Step) -> Phase {
     step.phase.unwrap_or(after)
 }
 
+/// Whether a step makes the disk or outputs.
+fn is_of_outputs(action: &Action) -> bool {
+    match action {
+        Action::CreateDisk | Action::FinishDisk | Action::PackageManifest | Action::Output { .. } => true,
+        Action::Environment { .. }
+        | Action::Script { .. }
+        | Action::Hook
+        | Action::Packages { .. }
+        | Action::PrepareTarget
+        | Action::InstallBin
+        | Action::InstallStatic
+        | Action::InstallServiceMap { .. }
+        | Action::CleanTarget
+        | Action::ReportUsage { .. } => false,
+    }
+}
+
 /// Whether a step may write to the target before it is on the disk.
-fn changes_target(action: &Action) -> bool {
+pub(crate) fn changes_target(action: &Action) -> bool {
     match action {
         Action::Script { .. }
         | Action::Hook

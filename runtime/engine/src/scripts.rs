@@ -115,6 +115,7 @@ impl Build<'_> {
             Side::Inside => {
                 let seen = format!("{IN_TARGET}/{phase}.d/{name}");
                 said(self, format!("Running {seen}"));
+                let hooks = self.hooks_for_target(Some((phase, name)))?;
                 let command = Inside {
                     argv: with_interpreter(&file, &seen)?,
                     env: variables(self.inside_variables()),
@@ -122,7 +123,7 @@ impl Build<'_> {
                     netns,
                     network: step.extras.contains(&Extra::Network),
                     image_devices: step.extras.contains(&Extra::ImageDevices),
-                    read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
+                    read_only: vec![(hooks, IN_TARGET.to_owned())],
                     ..Inside::default()
                 };
                 self.inside(&command, &mut lines)?
@@ -197,6 +198,28 @@ impl Build<'_> {
             readable: readable.chain([(own_hooks, self.hooks.clone())]).collect(),
             writable: vec![(cache, self.image_cache.clone())],
         })
+    }
+
+    /// What hooks in the target see of the merged tree. Where layers are kept, that is no program of a phase but their own: what they can't see
+    /// their layers do not depend on.
+    fn hooks_for_target(&self, own: Option<(Phase, &str)>) -> Result<PathBuf> {
+        if self.layers.is_none() {
+            return Ok(self.hooks.clone());
+        }
+        for phase in Phase::ALL {
+            let directory = self.hooks_in_target.join(format!("{phase}.d"));
+            for name in crate::hooks_tree::names(&directory).unwrap_or_default() {
+                let path = directory.join(&name);
+                if crate::hooks_tree::is_program(&path) {
+                    std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+                }
+            }
+        }
+        if let Some((phase, name)) = own {
+            let inner = Path::new(&format!("{phase}.d")).join(name);
+            crate::hooks_tree::copy(&self.hooks.join(&inner), &self.hooks_in_target.join(&inner))?;
+        }
+        Ok(self.hooks_in_target.clone())
     }
 
     /// How the hooks of a step's element are caged on a side.
@@ -295,7 +318,7 @@ impl Build<'_> {
                     argv: environment::command(&format!("{IN_TARGET}/environment.d"), &files),
                     env: self.inside_variables(),
                     timeout: Some(ENVIRONMENT_TIMEOUT),
-                    read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
+                    read_only: vec![(self.hooks_for_target(None)?, IN_TARGET.to_owned())],
                     discard: true,
                     ..Inside::default()
                 };

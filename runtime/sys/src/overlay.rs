@@ -6,7 +6,7 @@
 //! `work_dir/layers/N/upper` holds what layer N changed (a plain overlay upper directory), `layers/N/work` is the kernel's
 //! while N is the top, `layers/0` is the empty ground, `work_dir/mnt` is where the whole is mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,8 @@ pub struct TargetTree {
     layers: Vec<Layer>,
     /// Stored layers, mounted where this tree's own would be.
     stored: BTreeMap<LayerId, Mount>,
+    /// Layers that nothing may come into any more: stored ones, and those that were ended.
+    ended: BTreeSet<LayerId>,
     last_number: u32,
     mounted: bool,
 }
@@ -93,6 +95,7 @@ impl TargetTree {
             mount_point,
             layers: Vec::new(),
             stored: BTreeMap::new(),
+            ended: BTreeSet::new(),
             last_number: 0,
             mounted: false,
         })
@@ -121,8 +124,7 @@ impl TargetTree {
         Ok(id)
     }
 
-    /// Puts a layer on top that was stored earlier: the directory `tree`, which is only read. The tree is unmounted; before it can be
-    /// mounted again a new layer must be begun.
+    /// Puts a layer on top that was stored earlier: the directory `tree`, which is only read. The tree is unmounted.
     ///
     /// # Errors
     /// I/O errors, and [`TargetTree::unmount`]'s.
@@ -137,19 +139,22 @@ impl TargetTree {
             make_dir(path)?;
         }
         self.stored.insert(id, Mount::bind(tree, &upper, Access::ReadOnly)?);
+        self.ended.insert(id);
         self.layers.push(Layer { id, name: name.to_owned(), upper });
         Ok(())
     }
 
-    /// Ends the top layer: nothing may come into it any more. Gives its directory, or none when it changed nothing and is gone.
+    /// Ends the top layer: nothing comes into it any more, later changes land in a new one. Gives its directory, or none when it changed
+    /// nothing and is gone, or was ended before.
     ///
     /// # Errors
     /// I/O errors, and [`TargetTree::unmount`]'s.
     pub fn end_layer(&mut self) -> Result<Option<PathBuf>> {
         self.unmount()?;
-        let top = self.layers.last().map(|layer| layer.id);
+        let top = self.layers.last().map(|layer| layer.id).filter(|top| !self.ended.contains(top));
         self.close_top()?;
         let kept = self.layers.last().filter(|layer| Some(layer.id) == top);
+        self.ended.extend(top);
         Ok(kept.map(|layer| layer.upper.clone()))
     }
 
@@ -164,6 +169,7 @@ impl TargetTree {
     /// No layer was begun, or the kernel refuses.
     pub fn mount_plain(&mut self) -> Result<&Path> {
         if !self.mounted {
+            self.ready_top()?;
             let options = self.prepare_mount()?;
             mount_from(&self.layers_dir, &self.mount_point, options)?;
             self.mounted = true;
@@ -225,6 +231,7 @@ impl TargetTree {
     /// No layer was begun, too many layers, and [`TargetTree::unmount`]'s.
     pub fn sandbox_root(&mut self) -> Result<LayerView<'_>> {
         self.unmount()?;
+        self.ready_top()?;
         let options = self.prepare_mount()?;
         let top = self.layers.last().context("a target without a layer")?;
         let upper = top.upper.clone();
@@ -240,7 +247,7 @@ impl TargetTree {
     /// The work directory of a finished top layer has no more use, nor has a layer without changes.
     fn close_top(&mut self) -> Result<()> {
         let Some(top) = self.layers.last() else { return Ok(()) };
-        if self.stored.contains_key(&top.id) {
+        if self.ended.contains(&top.id) {
             return Ok(());
         }
         let below = self.layers.len().checked_sub(2).map(|index| &self.layers[index].upper);
@@ -256,10 +263,17 @@ impl TargetTree {
         Ok(())
     }
 
+    /// Sees to it that the top layer is one that can be written to.
+    fn ready_top(&mut self) -> Result<()> {
+        match self.layers.last().is_some_and(|top| self.ended.contains(&top.id)) {
+            true => self.begin_layer("on top").map(drop),
+            false => Ok(()),
+        }
+    }
+
     /// The mount options, and a work directory the kernel accepts.
     fn prepare_mount(&self) -> Result<String> {
         let Some((top, lower)) = self.layers.split_last() else { bail!("the target has no layer yet") };
-        ensure!(!self.stored.contains_key(&top.id), "a stored layer can't be written to");
         let mut options = String::from("lowerdir=");
         for layer in lower.iter().rev() {
             options.push_str(&format!("{}/upper:", layer.id.0));

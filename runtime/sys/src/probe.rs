@@ -52,6 +52,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("zstd", "zstd"),
 ];
 
+/// What tells one start of this machine from the next; empty where the kernel does not say.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
 /// A program that is needed and not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingTool {

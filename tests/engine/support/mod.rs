@@ -446,6 +446,7 @@ impl Fixture {
             least_memory: None,
             image_cache: None,
             lockfiles: None,
+            layers: None,
         };
         let caller = Caller { offers: self.offers.clone(), ..Caller::default() };
         let outcome = run::build_on(&self.plan, &paths, &caller, machine.clone(), heard.clone());

@@ -10,6 +10,7 @@ use dibw_plan::{FaultKind, Faults, Plan};
 
 use super::{End, Outcome};
 use crate::arguments::ImageArgs;
+use crate::layers::LayerArgs;
 use crate::offers::OfferArgs;
 use crate::progress::{self, LogFormat};
 
@@ -41,10 +42,13 @@ pub struct Args {
 
     #[command(flatten)]
     places: Places,
+
+    #[command(flatten)]
+    layers: LayerArgs,
 }
 
 /// Where a build keeps things.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub struct Places {
     /// Where work files go; needs a file system that can be an overlay's upper (not an overlay itself)
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dibw/work", env = "DIBW_WORK_DIR")]
@@ -72,6 +76,7 @@ impl Places {
             least_memory: None,
             image_cache: None,
             lockfiles: None,
+            layers: None,
         })
     }
 }
@@ -83,7 +88,7 @@ pub fn run(args: &Args) -> Outcome {
     let (Some(plans), Some(mut offers)) = (plans, offers) else { return Err(faults.into()) };
     let all: Vec<&Plan> = plans.iter().map(|(_, plan)| plan).collect();
     crate::offers::add_of_policy(&mut offers, &args.image.policy()?, &all)?;
-    let paths = args.places.paths()?;
+    let paths = args.layers.add_to(args.places.paths()?);
     check(plans.iter().map(|(_, plan)| plan), &paths)?;
     for (_, plan) in &plans {
         build_one(args, plan, &paths, &offers)?;

@@ -14,6 +14,7 @@ use super::as_root;
 use crate::arguments::{elements_path_variable, host_arch, read_named};
 use crate::classic_log::Log;
 use crate::commands::build::{absolute, died};
+use crate::layers;
 
 /// Makes a disk image.
 pub fn disk(arguments: Vec<OsString>) -> ExitCode {
@@ -143,7 +144,13 @@ fn paths(build: &Build) -> Result<Paths, Faults> {
         least_memory: Some((build.min_tmpfs * 2.0 * f64::from(1 << 30)) as u64),
         image_cache: Some(path(&build.image_cache)?),
         lockfiles: Some(path(&build.lockfiles)?),
+        layers: wants_layers(&build.environment).then(|| layers::settings(Path::new(CACHE))),
     })
+}
+
+/// Whoever calls a classic command counts on what the mirrors have now: layers are used only when asked for.
+fn wants_layers(environment: &BTreeMap<String, String>) -> bool {
+    environment.get("DIBW_LAYERS").is_some_and(|wanted| wanted == "1")
 }
 
 /// The build in namespaces of its own, and the status that it comes to.

@@ -1,0 +1,579 @@
+//! The layer cache as a build uses it: which steps have layers, what each is made from, and what a step leaves beside the target.
+//! Where layers are kept is [`store`]'s, what a key is [`inputs`]'. Called by [`crate::run`].
+//!
+//! Keys are chained: what a step's layer is made from includes the very layers below it, by their ids, so that a layer is never put on
+//! others than it was made on. Hooks on the host always run (they may read anything), but for the root phase; what they left is digested,
+//! and steps after them are found again when that is the same.
+
+pub mod inputs;
+mod keys;
+pub mod outputs;
+mod saver;
+pub mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use dibw_compat::environment::Variables;
+use dibw_plan::{Action, Extra, Phase, Side, Step};
+use dibw_policy::Record;
+use dibw_sys::stored_tree;
+use serde::{Deserialize, Serialize};
+
+use self::inputs::Inputs;
+use self::saver::Saver;
+use self::store::{Entry, Held, Store};
+use crate::events::{Cached, Event, Events, Level};
+use crate::failure::Failure;
+use crate::kernel_files::KernelSettings;
+use crate::run::{Build, Paths};
+
+/// How the cache is to be used.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Most bytes that it takes.
+    pub limit: u64,
+    /// How old a layer may be that was made from what the network gave.
+    pub max_age: Duration,
+}
+
+/// The cache in one build.
+pub(crate) struct Layers {
+    pub(crate) store: Store,
+    settings: Settings,
+    /// Stands for all steps so far.
+    state: String,
+    /// Why no further layer can be used or kept.
+    broken: Option<String>,
+    /// The first step that ran.
+    first_run: Option<String>,
+    /// Keeps what is in use.
+    held: Vec<Held>,
+    saver: Saver,
+    /// Digests of the parts of the hooks tree that hooks in the target see.
+    parts: BTreeMap<String, String>,
+    /// Digest of the whole hooks tree.
+    hooks: String,
+    last: LastBuild,
+    now: LastBuild,
+    /// Something came over the network unchecked in a step so far.
+    network: bool,
+    /// The steps from the disk on, while they run.
+    tail: Option<outputs::Tail>,
+}
+
+/// What the last build of an image said of its steps.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LastBuild {
+    /// The image.
+    pub image: PathBuf,
+    /// Seconds since 1970 when it ended.
+    pub ended: u64,
+    /// In their order.
+    pub steps: Vec<LastStep>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastStep {
+    /// Phase and title.
+    pub title: String,
+    /// What the cache said.
+    pub cached: Cached,
+    /// Seconds that it took.
+    pub took: f64,
+    /// What its layer is made from.
+    pub inputs: Inputs,
+}
+
+/// How a step's layer is treated.
+enum Kind {
+    /// Found by what it is made from.
+    Keyed {
+        /// What it is made from comes over the network.
+        network: bool,
+    },
+    /// It runs always, and what it leaves is digested.
+    Always,
+}
+
+/// What a step leaves beside the target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Left {
+    base_variables: Variables,
+    variables: Variables,
+    index_updated: bool,
+    requested: BTreeSet<(Phase, String)>,
+    rehearsed: BTreeSet<Phase>,
+    kernel: BTreeMap<String, KernelSettings>,
+    records: Vec<KeptRecord>,
+    warnings: Vec<(String, String)>,
+}
+
+/// A record of the audit log, as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct KeptRecord {
+    element: String,
+    digest: Option<String>,
+    phase: String,
+    capability: String,
+    subject: String,
+    decision: String,
+    rule: String,
+    mode: dibw_policy::Mode,
+}
+
+impl Layers {
+    /// Opens the cache for a build of `image`.
+    ///
+    /// # Errors
+    /// When it can't be made or read.
+    pub fn open(settings: &Settings, image: PathBuf) -> Result<Self> {
+        let store = Store::open(&settings.directory)?;
+        let last: Option<LastBuild> = store.last_build(&image);
+        Ok(Self {
+            saver: Saver::start(store.clone())?,
+            settings: settings.clone(),
+            state: String::new(),
+            broken: None,
+            first_run: None,
+            held: Vec::new(),
+            parts: BTreeMap::new(),
+            hooks: String::new(),
+            last: last.unwrap_or_default(),
+            now: LastBuild { image, ..LastBuild::default() },
+            network: false,
+            tail: None,
+            store,
+        })
+    }
+
+    fn advance(&mut self, by: &str) {
+        self.state = inputs::digest(format!("{} {by}", self.state).as_bytes());
+    }
+
+    /// What the last build knew of a step.
+    fn known(&self, title: &str) -> Option<&LastStep> {
+        self.last.steps.iter().find(|step| step.title == title)
+    }
+
+    /// Why there is no layer for these inputs.
+    fn reason(&self, title: &str, inputs: &Inputs) -> String {
+        let Some(known) = self.known(title) else { return "not built before".to_owned() };
+        match (inputs.difference(&known.inputs), &self.first_run) {
+            (Some(changed), _) => changed,
+            (None, Some(first)) => format!("after {first}, which ran"),
+            (None, None) => "its layer is no longer in the cache".to_owned(),
+        }
+    }
+}
+
+impl Build<'_> {
+    /// Opens the cache, unless this build is to go its own way: somebody looks into it, or tries hooks.
+    pub(crate) fn open_layers(&mut self, paths: &Paths) -> Result<()> {
+        let Some(settings) =
+            paths.layers.as_ref().filter(|_| self.trials.is_none() && !self.has_break_points())
+        else {
+            return Ok(());
+        };
+        let image = self.start_dir.join(&self.plan.output);
+        self.layers = Some(Layers::open(settings, image)?);
+        Ok(())
+    }
+
+    /// Does one step, or puts the layer of an earlier build in its place.
+    pub(crate) fn layered(&mut self, number: usize, step: &Step) -> Result<Cached, Failure> {
+        let title = step_title(step);
+        let Some(kind) = self.kind(step) else {
+            self.plain(number, step)?;
+            return Ok(self.tail_cached());
+        };
+        let Kind::Keyed { network } = kind else {
+            self.plain(number, step)?;
+            self.absorb()?;
+            return Ok(self.ran(&title, Inputs::default(), ALWAYS.to_owned()));
+        };
+        self.audit.borrow_mut().take_recent();
+        self.warnings.take();
+        let inputs = self.inputs(step)?;
+        let key = inputs.key();
+        let reason = match self.look_up(&title, &inputs, &key)? {
+            Ok(held) => return self.put_in_place(&title, inputs, held),
+            Err(reason) => reason,
+        };
+        let before = self.runs_outside(step).then(|| self.marks()).transpose()?;
+        let began = Instant::now();
+        self.plain(number, step)?;
+        let kept = Kept { title: title.clone(), key, network, took: began.elapsed(), before };
+        self.keep(kept)?;
+        Ok(self.ran(&title, inputs, reason))
+    }
+
+    fn plain(&mut self, number: usize, step: &Step) -> Result<(), Failure> {
+        if crate::run::changes_target(&step.action) {
+            let layer = format!("{number:03}-{}", dibw_plan::render::title(step));
+            self.machine.borrow_mut().begin_layer(&layer)?;
+        }
+        self.step(step)
+    }
+
+    /// How the layer of a step is treated; none for a step without.
+    fn kind(&self, step: &Step) -> Option<Kind> {
+        self.layers.as_ref()?;
+        if self.on_disk {
+            return None;
+        }
+        let fetches = step.extras.contains(&Extra::Network) || step.extras.contains(&Extra::Proxy);
+        match &step.action {
+            Action::Script { .. } if step.phase.is_some_and(|phase| phase.side() == Side::Inside) => {
+                Some(Kind::Keyed { network: fetches })
+            }
+            Action::Script { .. } if step.phase == Some(Phase::Root) => Some(Kind::Keyed { network: true }),
+            Action::Script { .. } => Some(Kind::Always),
+            Action::Packages { .. } => Some(Kind::Keyed { network: fetches }),
+            Action::Hook => {
+                let fetches = step.capabilities.iter().any(|capability| capability.starts_with("net."));
+                Some(Kind::Keyed { network: fetches })
+            }
+            Action::Environment { .. }
+            | Action::PrepareTarget
+            | Action::InstallBin
+            | Action::InstallStatic
+            | Action::InstallServiceMap { .. }
+            | Action::CleanTarget => Some(Kind::Keyed { network: false }),
+            Action::ReportUsage { .. }
+            | Action::CreateDisk
+            | Action::FinishDisk
+            | Action::PackageManifest
+            | Action::Output { .. } => None,
+        }
+    }
+
+    /// Notes that a step ran.
+    fn ran(&mut self, title: &str, inputs: Inputs, reason: String) -> Cached {
+        let Some(layers) = &mut self.layers else { return Cached::No };
+        if inputs != Inputs::default() && layers.first_run.is_none() {
+            layers.first_run = Some(title.to_owned());
+        }
+        let cached = Cached::Miss { reason };
+        layers.now.steps.push(LastStep {
+            title: title.to_owned(),
+            cached: cached.clone(),
+            took: 0.0,
+            inputs,
+        });
+        cached
+    }
+
+    /// Notes how long the step took that was noted last.
+    pub(crate) fn note_time(&mut self, took: Duration) {
+        if let Some(step) = self.layers.as_mut().and_then(|layers| layers.now.steps.last_mut()) {
+            step.took = took.as_secs_f64();
+        }
+    }
+
+    /// A layer for these inputs, or why there is none.
+    fn look_up(&mut self, title: &str, inputs: &Inputs, key: &str) -> Result<Result<Held, String>> {
+        let (refresh, offline) = (self.plan.refresh, self.plan.offline);
+        let Some(layers) = &mut self.layers else { return Ok(Err(String::new())) };
+        if let Some(broken) = &layers.broken {
+            return Ok(Err(broken.clone()));
+        }
+        if refresh {
+            return Ok(Err("--refresh".to_owned()));
+        }
+        let mut reason = None;
+        for held in layers.store.find(key)? {
+            let age = Duration::from_secs(store::now().saturating_sub(held.entry.created));
+            if held.entry.network && !offline && age > layers.settings.max_age {
+                reason.get_or_insert(format!("its layer is {} old", hours(age)));
+                continue;
+            }
+            match layers.store.damage(&held)? {
+                None => return Ok(Ok(held)),
+                Some(what) => {
+                    reason = Some(format!("its layer was damaged: {what}"));
+                    layers.store.drop_damaged(held)?;
+                }
+            }
+        }
+        Ok(Err(reason.unwrap_or_else(|| layers.reason(title, inputs))))
+    }
+
+    /// Puts a kept layer, and what its step left, in the place of the step.
+    fn put_in_place(&mut self, title: &str, inputs: Inputs, held: Held) -> Result<Cached, Failure> {
+        let left: Left = serde_json::from_value(held.entry.left.clone()).context("what a kept step left")?;
+        if let Some(tree) = held.tree() {
+            self.machine().stack_layer(title, &tree)?;
+        }
+        if let Some(hooks) = held.hooks() {
+            crate::hooks_tree::replace(&self.hooks, &hooks)?;
+            self.look_at_hooks()?;
+        }
+        let work = self.work_text();
+        self.base_variables = moved(left.base_variables, WORK, &work);
+        self.variables = moved(left.variables, WORK, &work);
+        self.index_updated = left.index_updated;
+        self.requested = left.requested;
+        self.rehearsed = left.rehearsed;
+        *self.kernel.borrow_mut() = left.kernel;
+        for record in left.records {
+            self.audit.borrow_mut().add(&record.into())?;
+        }
+        for (element, text) in left.warnings {
+            self.message(Level::Warn, &element, text);
+        }
+        self.record_reuse(title, &held.entry)?;
+        let cached = Cached::Hit { saved: Duration::from_secs_f64(held.entry.took.max(0.0)) };
+        let Some(layers) = &mut self.layers else { return Ok(Cached::No) };
+        layers.network |= held.entry.network;
+        layers.advance(&held.entry.id);
+        layers.store.touch(&held);
+        layers.now.steps.push(LastStep {
+            title: title.to_owned(),
+            cached: cached.clone(),
+            took: 0.0,
+            inputs,
+        });
+        layers.held.push(held);
+        Ok(cached)
+    }
+
+    /// Keeps what a step did, or digests it where it can't be kept.
+    fn keep(&mut self, kept: Kept) -> Result<(), Failure> {
+        if self.secrets_in_target.get() {
+            self.break_chain("an element wrote a secret into the target before");
+        }
+        if self.machine().has_hook_mounts() {
+            self.break_chain("a hook left something mounted in the target before");
+        }
+        let upper = self.machine().end_layer()?;
+        if self.layers.as_ref().is_none_or(|layers| layers.broken.is_some()) {
+            return Ok(());
+        }
+        let after = kept.before.is_some().then(|| self.marks()).transpose()?;
+        if kept.before != after {
+            tracing::debug!("{}: not kept, it changed something beside the target", kept.title);
+            return self.absorb();
+        }
+        let changed = self.look_at_hooks()?;
+        let left = self.left()?;
+        let hooks = self.hooks.clone();
+        let image = self.start_dir.join(&self.plan.output).display().to_string();
+        let Some(layers) = &mut self.layers else { return Ok(()) };
+        layers.network |= kept.network;
+        let new = match layers.store.begin() {
+            Ok(new) => new,
+            Err(error) => {
+                layers.broken = Some(format!("layers can't be kept: {error:#}"));
+                return Ok(());
+            }
+        };
+        if changed {
+            crate::hooks_tree::replace(&new.directory.join("hooks"), &hooks)?;
+        }
+        layers.advance(&new.id);
+        let entry = Entry {
+            id: new.id.clone(),
+            key: kept.key,
+            title: kept.title,
+            image,
+            created: store::now(),
+            took: kept.took.as_secs_f64(),
+            network: kept.network,
+            tree: None,
+            bytes: 0,
+            left,
+        };
+        layers.saver.save(new, entry, upper);
+        Ok(())
+    }
+
+    /// Digests what a step left, for the keys of those after it.
+    fn absorb(&mut self) -> Result<(), Failure> {
+        if self.secrets_in_target.get() {
+            self.break_chain("an element wrote a secret into the target before");
+        }
+        if self.machine().has_hook_mounts() {
+            self.break_chain("a hook left something mounted in the target before");
+        }
+        let upper = self.machine().end_layer()?;
+        let layer = upper.map(|upper| stored_tree::digest(&upper)).transpose()?.unwrap_or_default();
+        self.look_at_hooks()?;
+        let Some(layers) = &mut self.layers else { return Ok(()) };
+        let hooks = layers.hooks.clone();
+        layers.advance(&format!("{layer} {hooks}"));
+        Ok(())
+    }
+
+    fn break_chain(&mut self, reason: &str) {
+        if let Some(layers) = &mut self.layers {
+            layers.broken.get_or_insert(reason.to_owned());
+        }
+    }
+
+    /// What the step that ran last left beside the target.
+    fn left(&self) -> Result<serde_json::Value> {
+        let work = self.work_text();
+        let left = Left {
+            base_variables: moved(self.base_variables.clone(), &work, WORK),
+            variables: moved(self.variables.clone(), &work, WORK),
+            index_updated: self.index_updated,
+            requested: self.requested.clone(),
+            rehearsed: self.rehearsed.clone(),
+            kernel: self.kernel.borrow().clone(),
+            records: self.audit.borrow_mut().take_recent().into_iter().map(KeptRecord::from).collect(),
+            warnings: self.warnings.take(),
+        };
+        serde_json::to_value(left).context("what a step left")
+    }
+
+    /// Everything that keeps layers is done: the trees they are copied from may go.
+    pub(crate) fn finish_layers(&mut self) {
+        let Some(layers) = &mut self.layers else { return };
+        let errors = layers.saver.finish();
+        for error in errors {
+            self.message(Level::Warn, "", format!("a layer is not kept: {error:#}"));
+        }
+    }
+
+    /// Notes what the cache said in this build, and keeps the cache below its limit. Failures change nothing about the build.
+    pub(crate) fn close_layers(&mut self) {
+        self.finish_layers();
+        let Some(layers) = &mut self.layers else { return };
+        layers.held.clear();
+        let mut now = std::mem::take(&mut layers.now);
+        now.ended = store::now();
+        // Steps that a failed build did not come to keep what was known of them.
+        let unknown: Vec<LastStep> = layers
+            .last
+            .steps
+            .drain(..)
+            .filter(|old| now.steps.iter().all(|step| step.title != old.title))
+            .collect();
+        now.steps.extend(unknown);
+        let done = layers
+            .store
+            .note_build(&now.image, &now)
+            .and_then(|()| layers.store.prune(layers.settings.limit, None).map(drop));
+        if let Err(error) = done {
+            self.message(Level::Warn, "", format!("the layer cache: {error:#}"));
+        }
+    }
+}
+
+/// Why a step without a key ran.
+const ALWAYS: &str = "hooks on the host always run";
+
+/// A step that ran and whose layer is to be kept.
+struct Kept {
+    title: String,
+    key: String,
+    network: bool,
+    took: Duration,
+    /// What was beside the target before, for a step that could have changed it.
+    before: Option<String>,
+}
+
+/// Stands for the directory of a build, which has another name each time.
+const WORK: &str = "\u{1}WORK\u{1}";
+
+fn moved(mut variables: Variables, from: &str, to: &str) -> Variables {
+    for value in variables.values_mut().filter(|value| value.contains(from)) {
+        *value = value.replace(from, to);
+    }
+    variables
+}
+
+/// Phase and title.
+pub(crate) fn step_title(step: &Step) -> String {
+    let title = dibw_plan::render::title(step);
+    match step.phase {
+        // The user's own packages come in a transaction of their own.
+        Some(phase) if step.order.is_empty() && matches!(step.action, Action::Packages { .. }) => {
+            format!("{phase}: extra {title}")
+        }
+        Some(phase) if matches!(step.action, Action::Packages { .. }) => {
+            format!("{phase}: {}-{title}", step.order)
+        }
+        Some(phase) => format!("{phase}: {title}"),
+        None => title,
+    }
+}
+
+fn hours(age: Duration) -> String {
+    let hours = age.as_secs() / 3600;
+    match hours {
+        0 => format!("{} minutes", age.as_secs() / 60),
+        1..48 => format!("{hours} hours"),
+        _ => format!("{} days", hours / 24),
+    }
+}
+
+/// Decisions as records have them; an unknown one of a damaged entry counts as the worst.
+const DECISIONS: [&str; 4] = ["allow", "would-deny", "deny", "malformed"];
+
+impl From<Record> for KeptRecord {
+    fn from(record: Record) -> Self {
+        Self {
+            element: record.element,
+            digest: record.digest,
+            phase: record.phase,
+            capability: record.capability,
+            subject: record.subject,
+            decision: record.decision.to_owned(),
+            rule: record.rule,
+            mode: record.mode,
+        }
+    }
+}
+
+impl From<KeptRecord> for Record {
+    fn from(record: KeptRecord) -> Self {
+        let decision = DECISIONS.into_iter().find(|known| *known == record.decision);
+        Self {
+            element: record.element,
+            digest: record.digest,
+            phase: record.phase,
+            capability: record.capability,
+            subject: record.subject,
+            decision: decision.unwrap_or("malformed"),
+            rule: record.rule,
+            mode: record.mode,
+        }
+    }
+}
+
+/// Warnings since somebody took them, for the layer of the step that gave them.
+#[derive(Default)]
+pub(crate) struct Warnings(std::cell::RefCell<Vec<(String, String)>>);
+
+impl Warnings {
+    fn note(&self, element: &str, text: &str) {
+        self.0.borrow_mut().push((element.to_owned(), text.to_owned()));
+    }
+
+    fn take(&self) -> Vec<(String, String)> {
+        self.0.take()
+    }
+}
+
+/// Passes events on, and notes warnings.
+pub(crate) struct Noting {
+    pub listener: Rc<dyn Events>,
+    pub warnings: Rc<Warnings>,
+}
+
+impl Events for Noting {
+    fn tell(&self, event: Event) {
+        if let Event::Message { level: Level::Warn, element, text } = &event {
+            self.warnings.note(element, text);
+        }
+        self.listener.tell(event);
+    }
+}
