@@ -109,7 +109,8 @@ impl Mount {
         Ok(is_mounted.then_some(Mount { dir: Some(dir), origin: Origin::Found }))
     }
 
-    fn made(dir: &Path) -> Mount {
+    /// One that was mounted by other means on `dir`.
+    pub(crate) fn made(dir: &Path) -> Mount {
         Mount { dir: Some(dir.to_owned()), origin: Origin::Made }
     }
 
