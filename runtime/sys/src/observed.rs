@@ -20,8 +20,6 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use fuser::{BackgroundSession, Config, Session, SessionACL};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
 pub use compare::{Change, Difference};
 pub use raw_name::RawName;
@@ -108,12 +106,10 @@ impl ObservedTree {
     fn take_down(&mut self) -> Result<Option<Arc<View>>> {
         let Some(Serving { view, session }) = self.serving.take() else { return Ok(None) };
         tracing::debug!(place = %self.place.display(), "end an observed view");
-        // By force: the connection ends for copies of the mount too, as a sandbox that was just killed may still have one.
-        match rustix::mount::unmount(&self.place, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE) {
-            Err(Errno::BUSY) => mounts::unmount(&self.place)?,
-            answer => answer.with_context(|| format!("unmounting {}", self.place.display()))?,
-        }
+        // By force: a sandbox that was just killed may still have a copy of the mount for a moment.
+        let unmounted = mounts::unmount_by_force(&self.place);
         session.join().context("serve the kernel")?;
+        unmounted?;
         Ok(Some(view))
     }
 }
