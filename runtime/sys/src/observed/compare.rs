@@ -51,15 +51,20 @@ pub enum Change {
     AttributeNames,
     /// What is in a file.
     Contents,
+    /// Nobody can tell: too much was read.
+    Unknown,
 }
 
 impl Reads {
     /// The first path at which `tree` now differs from what was read; none when all is as it was. What is cheap to see
-    /// counts as before what is in files.
+    /// counts as before what is in files. [`Reads::Everything`] always differs.
     ///
     /// # Errors
     /// When the tree can't be read.
     pub fn first_difference(&self, tree: &Path) -> Result<Option<Difference>> {
+        if *self == Self::Everything {
+            return Ok(Some(Difference { path: RawName::from("/"), change: Change::Unknown }));
+        }
         let below = Below::new(tree)?;
         let all: Vec<(&RawName, &Seen)> = self.iter().collect();
         let cheap = first(&all, |(path, seen)| {
@@ -202,6 +207,7 @@ impl fmt::Display for Change {
             Self::Device => "device changed",
             Self::Attribute(name) => return write!(formatter, "attribute {name} changed"),
             Self::AttributeNames => "attributes changed",
+            Self::Unknown => "more was read below it than is remembered",
         };
         formatter.write_str(text)
     }

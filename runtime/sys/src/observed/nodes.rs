@@ -16,7 +16,11 @@ const ROOT: u64 = 1;
 /// Where numbers begin for files whose own is another's already. It leaves the upper bits to the overlay on top.
 const FIRST_OWN: u64 = 1 << 48;
 
-/// All that the kernel was told. Nothing is forgotten: the tree is what bounds it.
+/// How many questions are remembered: a few times what there are files in an image. Whoever asks for more than that asks
+/// for everything, or wants to fill our memory with names of what is not there.
+const MOST_ASKED: usize = 400_000;
+
+/// All that the kernel was told, which the tree bounds, and what it asked, which a number bounds.
 #[derive(Debug)]
 pub(super) struct Nodes {
     nodes: HashMap<u64, Node>,
@@ -24,6 +28,8 @@ pub(super) struct Nodes {
     /// Of all but directories, by device and inode.
     files: HashMap<(u64, u64), u64>,
     asked: BTreeMap<RawName, Asked>,
+    /// How many more questions will be remembered; none once one was not.
+    room: Option<usize>,
     next_own: u64,
 }
 
@@ -44,6 +50,7 @@ impl Nodes {
             numbers: HashMap::from([(path.clone(), ROOT)]),
             files: HashMap::new(),
             asked: BTreeMap::from([(path, Asked::default())]),
+            room: Some(MOST_ASKED),
             next_own: FIRST_OWN,
         }
     }
@@ -69,7 +76,9 @@ impl Nodes {
 
     /// There is nothing at this path.
     pub fn missed(&mut self, path: RawName) {
-        self.asked.entry(path).or_default();
+        if !self.asked.contains_key(&path) && self.has_room() {
+            self.asked.insert(path, Asked::default());
+        }
     }
 
     /// The number of what was found at this path. It is its own in the tree, unless another file has that (on another file
@@ -87,7 +96,9 @@ impl Nodes {
             self.nodes.entry(number).or_insert_with(|| Node { stat, paths: Vec::new(), listing: None });
         let known = node.paths.first().and_then(|first| self.asked.get(first)).cloned().unwrap_or_default();
         node.paths.push(path.clone());
-        self.asked.insert(path.clone(), known);
+        if self.has_room() {
+            self.asked.insert(path.clone(), known);
+        }
         self.numbers.insert(path, number);
         if is_file {
             self.files.insert(identity, number);
@@ -107,16 +118,62 @@ impl Nodes {
     pub fn ask(&mut self, number: u64, question: impl Fn(&mut Asked)) {
         let paths = self.nodes.get(&number).map(|node| node.paths.as_slice()).unwrap_or_default();
         for path in paths {
-            question(self.asked.entry(path.clone()).or_default());
+            self.asked.get_mut(path).map(&question);
         }
     }
 
-    /// All paths, with what was asked about each.
-    pub fn take_asked(&mut self) -> Vec<(RawName, Asked)> {
-        std::mem::take(&mut self.asked).into_iter().collect()
+    /// Somebody asked for an extended attribute of a node.
+    pub fn ask_attribute(&mut self, number: u64, name: &RawName) {
+        let path = self.nodes.get(&number).and_then(|node| node.paths.first());
+        let is_new =
+            path.and_then(|path| self.asked.get(path)).is_some_and(|asked| !asked.attributes.contains(name));
+        if is_new && self.has_room() {
+            self.ask(number, |asked| {
+                asked.attributes.insert(name.clone());
+            });
+        }
+    }
+
+    /// All paths, with what was asked about each; none when not everything was remembered.
+    pub fn take_asked(&mut self) -> Option<Vec<(RawName, Asked)>> {
+        self.room?;
+        Some(std::mem::take(&mut self.asked).into_iter().collect())
+    }
+
+    /// Takes room for one more question.
+    fn has_room(&mut self) -> bool {
+        self.room = self.room.and_then(|room| room.checked_sub(1));
+        if self.room.is_none() {
+            self.asked.clear();
+        }
+        self.room.is_some()
     }
 
     fn node(&self, number: u64) -> Result<&Node, Errno> {
         self.nodes.get(&number).ok_or(Errno::STALE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_remembered_than_there_is_room_for() {
+        let root = rustix::fs::stat("/").expect("stat of /");
+        let path = RawName::from("/");
+        let names = |prefix: &str, count: usize| -> Vec<RawName> {
+            (0..count).map(|number| path.join(format!("{prefix}{number}").as_bytes())).collect()
+        };
+        let mut nodes = Nodes::new(root);
+        names("a", MOST_ASKED - 1).into_iter().for_each(|name| nodes.missed(name));
+        names("a", 9).into_iter().for_each(|name| nodes.missed(name));
+        nodes.ask_attribute(ROOT, &RawName::from("user.one"));
+        nodes.ask_attribute(ROOT, &RawName::from("user.one"));
+        assert_eq!(nodes.asked.len(), MOST_ASKED);
+        nodes.ask_attribute(ROOT, &RawName::from("user.two"));
+        assert_eq!(nodes.take_asked(), None);
+        names("b", 9).into_iter().for_each(|name| nodes.missed(name));
+        assert!(nodes.asked.is_empty() && nodes.take_asked().is_none());
     }
 }

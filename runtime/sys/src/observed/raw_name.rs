@@ -2,14 +2,15 @@
 //! Must not know what they name. Used by all of `observed`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A path (absolute, without links in it), the name of an attribute or the text of a link. As text it is itself, but for
-/// control characters, backslashes and what is not UTF-8, which are `\xHH`.
+/// control characters, backslashes and what is not UTF-8, which are `\xHH`. Its clones share the bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RawName(Vec<u8>);
+pub struct RawName(Arc<[u8]>);
 
 impl RawName {
     /// The bytes.
@@ -24,10 +25,8 @@ impl RawName {
 
     /// The entry `name` of the directory with this path.
     pub(super) fn join(&self, name: &[u8]) -> Self {
-        let mut path = if self.0 == b"/" { Vec::new() } else { self.0.clone() };
-        path.push(b'/');
-        path.extend_from_slice(name);
-        Self(path)
+        let parent = self.0.strip_suffix(b"/").unwrap_or(&self.0);
+        Self([parent, b"/", name].concat().into())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -40,19 +39,19 @@ impl RawName {
             rest = &escaped[3..];
         }
         bytes.extend_from_slice(rest.as_bytes());
-        Some(Self(bytes))
+        Some(Self(bytes.into()))
     }
 }
 
 impl From<&[u8]> for RawName {
     fn from(bytes: &[u8]) -> Self {
-        Self(bytes.to_vec())
+        Self(bytes.into())
     }
 }
 
 impl From<&str> for RawName {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
+        Self(text.as_bytes().into())
     }
 }
 

@@ -23,10 +23,16 @@ use super::server::View;
 /// Bytes hashed at once.
 const PIECE: usize = 256 << 10;
 
-/// What was read, by path from the root of the tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Reads(pub(super) BTreeMap<RawName, Seen>);
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reads {
+    /// This, by path from the root of the tree.
+    #[serde(rename = "paths")]
+    Paths(BTreeMap<RawName, Seen>),
+    /// So much that it was not remembered.
+    #[serde(rename = "everything")]
+    Everything,
+}
 
 /// What was at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,33 +116,30 @@ pub(super) struct Asked {
 impl Reads {
     /// Looks at all that was asked for, as far as it was asked. The tree must be as it was then.
     pub(super) fn of(view: &View) -> Result<Self> {
-        let asked = view.take_asked();
+        let Some(asked) = view.take_asked() else { return Ok(Self::Everything) };
         let seen = on_all_cores(&asked, |(path, asked)| Seen::look(&view.tree, path, asked), Result::is_err);
         let seen = asked.iter().zip(seen).map(|((path, _), seen)| {
             let seen = seen.with_context(|| format!("look again at {path}"))?;
             Ok((path.clone(), seen))
         });
-        seen.collect::<Result<_>>().map(Self)
-    }
-
-    /// How many paths were asked for.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nobody asked for anything.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        seen.collect::<Result<_>>().map(Self::Paths)
     }
 
     /// What was at `path`; none when nobody asked.
     pub fn get(&self, path: &str) -> Option<&Seen> {
-        self.0.get(&RawName::from(path))
+        match self {
+            Self::Paths(paths) => paths.get(&RawName::from(path)),
+            Self::Everything => None,
+        }
     }
 
-    /// All paths with what was there, sorted bytewise.
+    /// All remembered paths with what was there, sorted bytewise.
     pub fn iter(&self) -> impl Iterator<Item = (&RawName, &Seen)> {
-        self.0.iter()
+        let paths = match self {
+            Self::Paths(paths) => Some(paths),
+            Self::Everything => None,
+        };
+        paths.into_iter().flatten()
     }
 }
 

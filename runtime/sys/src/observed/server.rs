@@ -52,8 +52,8 @@ impl View {
         Ok(Self { tree, shift, nodes, open_files: Mutex::default() })
     }
 
-    /// All paths somebody asked for, with what was asked.
-    pub fn take_asked(&self) -> Vec<(RawName, Asked)> {
+    /// See [`Nodes::take_asked`].
+    pub fn take_asked(&self) -> Option<Vec<(RawName, Asked)>> {
         self.nodes().take_asked()
     }
 
@@ -163,9 +163,7 @@ impl View {
         if name.is_of_overlay() {
             return Err(Errno::NODATA);
         }
-        self.ask(node, |asked| {
-            asked.attributes.insert(name.clone());
-        });
+        self.nodes().ask_attribute(node.0, &name);
         let value = self.tree.entry(&path)?.attribute(&name)?.ok_or(Errno::NODATA)?;
         Ok(self.shift.value(name.bytes(), value))
     }
