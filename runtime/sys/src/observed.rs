@@ -84,10 +84,9 @@ impl ObservedTree {
     }
 
     /// Has the tree's own mount go away with the view.
-    pub(crate) fn with_mount(self, below: Mount) -> Self {
-        let mut this = self;
-        this.below = Some(below);
-        this
+    pub(crate) fn with_mount(mut self, below: Mount) -> Self {
+        self.below = Some(below);
+        self
     }
 
     /// Ends the view and says what was asked for. Whoever still uses it gets errors from now on.
