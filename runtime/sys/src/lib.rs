@@ -43,6 +43,7 @@ mod lines;
 mod loopback;
 mod minimal_dev;
 pub mod network;
+pub mod observed;
 mod outside_root;
 pub mod overlay;
 mod privileges;

@@ -109,7 +109,8 @@ impl Mount {
         Ok(is_mounted.then_some(Mount { dir: Some(dir), origin: Origin::Found }))
     }
 
-    fn made(dir: &Path) -> Mount {
+    /// One that was mounted by other means on `dir`.
+    pub(crate) fn made(dir: &Path) -> Mount {
         Mount { dir: Some(dir.to_owned()), origin: Origin::Made }
     }
 
@@ -141,18 +142,33 @@ impl Drop for Mount {
 /// # Errors
 /// When it is still busy after that (the processes that hold it are named) or the kernel refuses.
 pub fn unmount(dir: &Path) -> Result<()> {
-    tracing::debug!(dir = %dir.display(), "unmount");
+    unmount_with(dir, UnmountFlags::NOFOLLOW)
+}
+
+/// As [`unmount`], for a FUSE file system of this process: its connection ends at once, for all copies of the mount, and
+/// whoever still uses it gets errors.
+///
+/// # Errors
+/// As [`unmount`].
+pub(crate) fn unmount_by_force(dir: &Path) -> Result<()> {
+    unmount_with(dir, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE)
+}
+
+fn unmount_with(dir: &Path, flags: UnmountFlags) -> Result<()> {
+    tracing::debug!(dir = %dir.display(), ?flags, "unmount");
+    // Asked before: an ended connection answers no more.
+    let device = std::fs::metadata(dir).map(|status| status.dev());
     let deadline = Instant::now() + UNMOUNT_WAIT;
     let mut pause = Duration::from_millis(2);
     loop {
-        match rustix::mount::unmount(dir, UnmountFlags::NOFOLLOW) {
+        match rustix::mount::unmount(dir, flags) {
             Ok(()) => return Ok(()),
             Err(Errno::BUSY) if Instant::now() < deadline => {
                 sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(200));
             }
             Err(Errno::BUSY) => {
-                let device = std::fs::metadata(dir).with_context(|| dir.display().to_string())?.dev();
+                let device = device.with_context(|| dir.display().to_string())?;
                 bail!("unmounting {}: busy, {}", dir.display(), held_by(Held::FileSystem(device)));
             }
             Err(errno) => return Err(errno).with_context(|| format!("unmounting {}", dir.display())),

@@ -6,6 +6,8 @@
 //! `work_dir/layers/N/upper` holds what layer N changed (a plain overlay upper directory), `layers/N/work` is the kernel's
 //! while N is the top, `layers/0` is the empty ground, `work_dir/mnt` is where the whole is mounted.
 
+mod observed_root;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::marker::PhantomData;
@@ -273,13 +275,10 @@ impl TargetTree {
 
     /// The mount options, and a work directory the kernel accepts.
     fn prepare_mount(&self) -> Result<String> {
-        let Some((top, lower)) = self.layers.split_last() else { bail!("the target has no layer yet") };
-        let mut options = String::from("lowerdir=");
-        for layer in lower.iter().rev() {
-            options.push_str(&format!("{}/upper:", layer.id.0));
-        }
+        let Some(top) = self.layers.last() else { bail!("the target has no layer yet") };
         let number = top.id.0;
-        options.push_str(&format!("0/upper,upperdir={number}/upper,workdir={number}/work,{OPTIONS}"));
+        let mut options =
+            format!("{},upperdir={number}/upper,workdir={number}/work,{OPTIONS}", self.lower_option());
         if !self.stored.is_empty() {
             options.push_str(ACROSS);
         }
@@ -292,6 +291,16 @@ impl TargetTree {
         remove_dir(&work)?;
         make_dir(&work)?;
         Ok(options)
+    }
+
+    /// What is below the top layer, highest first, as a mount option.
+    fn lower_option(&self) -> String {
+        let mut option = String::from("lowerdir=");
+        for layer in self.layers.iter().rev().skip(1) {
+            option.push_str(&format!("{}/upper:", layer.id.0));
+        }
+        option.push_str("0/upper");
+        option
     }
 
     fn layer_dir(&self, id: LayerId) -> PathBuf {
