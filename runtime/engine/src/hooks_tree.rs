@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use dibw_plan::Phase;
 use dibw_plan::plan::PlannedElement;
+use sha2::{Digest, Sha256};
+
+use crate::catalogue::hex;
 
 /// Top-level files and directories of an element that stay out of the tree.
 const LEFT_OUT: [&str; 3] = ["tests", "__pycache__", "element.wasm"];
@@ -91,13 +94,64 @@ pub fn without_hooks(tree: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts a copy of `from` in the place of `tree`.
+/// Every file of a tree, by its path in it, with a text that stands for what it is.
+pub type Snapshot = BTreeMap<PathBuf, String>;
+
+/// Takes one. Empty directories do not count.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn snapshot(tree: &Path) -> Result<Snapshot> {
+    let mut files = Snapshot::new();
+    add_to_snapshot(tree, Path::new(""), &mut files)?;
+    Ok(files)
+}
+
+fn add_to_snapshot(tree: &Path, inner: &Path, files: &mut Snapshot) -> Result<()> {
+    for name in names(&tree.join(inner))? {
+        let inner = inner.join(name);
+        let path = tree.join(&inner);
+        let context = || format!("reading {}", path.display());
+        let found = fs::symlink_metadata(&path).with_context(context)?;
+        if found.is_dir() {
+            add_to_snapshot(tree, &inner, files)?;
+            continue;
+        }
+        let what = if found.is_symlink() {
+            format!("link to {}", fs::read_link(&path).with_context(context)?.display())
+        } else if found.is_file() {
+            let digest = hex(&Sha256::digest(fs::read(&path).with_context(context)?));
+            format!("{:o} {digest}", found.permissions().mode())
+        } else {
+            format!("{:?}", found.file_type())
+        };
+        files.insert(inner, what);
+    }
+    Ok(())
+}
+
+/// Copies the files at the paths `changed` from one tree to another, over what is there.
 ///
 /// # Errors
 /// When a file can't be read or written.
-pub fn replace(tree: &Path, from: &Path) -> Result<()> {
-    empty(tree)?;
-    names(from)?.iter().try_for_each(|name| copy(&from.join(name), &tree.join(name)))
+pub fn copy_files<'a>(from: &Path, to: &Path, changed: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    for inner in changed {
+        let place = to.join(inner);
+        make_dir(place.parent().unwrap_or(to))?;
+        copy(&from.join(inner), &place)?;
+    }
+    Ok(())
+}
+
+/// Removes a file of the tree, if it is there.
+///
+/// # Errors
+/// When it can't be removed.
+pub fn remove_file(tree: &Path, inner: &Path) -> Result<()> {
+    match fs::remove_file(tree.join(inner)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("removing {}", tree.join(inner).display())),
+    }
 }
 
 fn empty(directory: &Path) -> Result<()> {

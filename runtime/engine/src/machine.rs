@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use dibw_plan::plan::Confinement;
 use dibw_sys::limits::Exceeded;
+use dibw_sys::observed::Reads;
 use dibw_sys::watch::Attempt;
 
 pub use crate::disks::{Disks, FileSystem, Volume};
@@ -67,6 +68,8 @@ pub struct Inside {
     pub read_write: Vec<(PathBuf, String)>,
     /// Changes to the target are thrown away.
     pub discard: bool,
+    /// What it reads of the layers below the uppermost is remembered, for [`Machine::take_reads`].
+    pub observed: bool,
 }
 
 /// A command that runs on the host, confined.
@@ -160,6 +163,11 @@ pub trait Machine: Disks + Downloads {
     /// When the machine refuses.
     fn end_layer(&mut self) -> Result<Option<PathBuf>> {
         Ok(None)
+    }
+
+    /// What the last command that was observed has read; none when there was none, or it can't be known.
+    fn take_reads(&mut self) -> Option<Reads> {
+        None
     }
 
     /// Whether hooks on the host have left something mounted in the target.

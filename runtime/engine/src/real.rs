@@ -18,6 +18,7 @@ use dibw_sys::full::is_full;
 use dibw_sys::limits::Limits;
 use dibw_sys::loops::LoopIdentity;
 use dibw_sys::mounts::{Mount, unmount};
+use dibw_sys::observed::Reads;
 use dibw_sys::overlay::TargetTree;
 use dibw_sys::process::{Finished, Status, ToolCommand};
 use dibw_sys::runner::Runner;
@@ -59,6 +60,8 @@ pub struct RealMachine {
     limits: Limits,
     /// What commands tried and were denied, until somebody asks.
     attempts: Vec<Attempt>,
+    /// What an observed command has read, until somebody asks.
+    reads: Option<Reads>,
     /// Last: everything else lies in it.
     work: Option<WorkDir>,
 }
@@ -98,6 +101,7 @@ impl RealMachine {
             build_dir,
             limits: limits(resources)?,
             attempts: Vec::new(),
+            reads: None,
             work: Some(work),
         })
     }
@@ -167,6 +171,12 @@ impl RealMachine {
         };
         let finished = match &self.moved {
             Some(mount) => run(&self.runner, &TargetSource::Tree(mount.dir()), &sandboxed),
+            None if command.observed && self.hook_mounts.is_empty() => {
+                let (view, observed) = self.tree.sandbox_root_observed(self.runner.id_base())?;
+                let finished = run(&self.runner, &TargetSource::Layers(view), &sandboxed);
+                self.reads = Some(observed.finish()?);
+                finished
+            }
             None => {
                 if command.discard {
                     self.tree.begin_layer("discarded")?;
@@ -214,6 +224,10 @@ impl Machine for RealMachine {
 
     fn end_layer(&mut self) -> Result<Option<PathBuf>> {
         self.tree.end_layer()
+    }
+
+    fn take_reads(&mut self) -> Option<Reads> {
+        self.reads.take()
     }
 
     fn has_hook_mounts(&self) -> bool {

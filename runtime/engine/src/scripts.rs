@@ -124,6 +124,7 @@ impl Build<'_> {
                     network: step.extras.contains(&Extra::Network),
                     image_devices: step.extras.contains(&Extra::ImageDevices),
                     read_only: vec![(hooks, IN_TARGET.to_owned())],
+                    observed: self.observes(step),
                     ..Inside::default()
                 };
                 self.inside(&command, &mut lines)?

@@ -86,6 +86,11 @@ impl Runner {
         self.enter(target, command, Take::Bytes(on_bytes))
     }
 
+    /// The user of the host who is root in the target's sandbox.
+    pub fn id_base(&self) -> u32 {
+        self.userns.base()
+    }
+
     fn enter(&self, target: &TargetSource<'_>, command: &SandboxCommand, take: Take<'_>) -> Result<Finished> {
         let mut held = Held::new(&command.stdin, &command.limits, &self.groups)?;
         let root = match target {

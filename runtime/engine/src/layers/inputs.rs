@@ -35,8 +35,17 @@ impl Inputs {
 
     /// SHA-256 over all of them.
     pub fn key(&self) -> String {
+        self.key_of(|_| true)
+    }
+
+    /// The same without the steps before: for a step of which is known what it has read.
+    pub fn loose_key(&self) -> String {
+        self.key_of(|name| name != BEFORE)
+    }
+
+    fn key_of(&self, counts: impl Fn(&str) -> bool) -> String {
         let mut digest = Sha256::new();
-        for (name, value) in &self.0 {
+        for (name, value) in self.0.iter().filter(|(name, _)| counts(name)) {
             for text in [name, value] {
                 digest.update((text.len() as u64).to_le_bytes());
                 digest.update(text);

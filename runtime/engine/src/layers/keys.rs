@@ -46,6 +46,12 @@ const NOT_INPUTS: [&str; 22] = [
 /// What a hook calls a file of its cache, the same in every layer record.
 const REUSED: &str = "cache.layer";
 
+/// What a step did to the hooks tree, by paths in it.
+pub(super) struct HooksChanges {
+    pub changed: Vec<PathBuf>,
+    pub gone: Vec<PathBuf>,
+}
+
 impl Build<'_> {
     /// What the layer of a step is made from.
     pub(super) fn inputs(&mut self, step: &Step) -> Result<Inputs, Failure> {
@@ -187,17 +193,28 @@ impl Build<'_> {
         }
     }
 
-    /// Digests the hooks tree; says whether it has changed since the last time. What hooks in the target see of it is laid out anew then.
-    pub(super) fn look_at_hooks(&mut self) -> Result<bool> {
-        let now = stored_tree::digest(&self.hooks)?;
-        let Some(layers) = &mut self.layers else { return Ok(false) };
-        if layers.hooks == now {
-            return Ok(false);
-        }
+    /// Looks at the hooks tree, and lays out anew what hooks in the target see of it.
+    pub(super) fn look_at_hooks(&mut self) -> Result<()> {
+        let now = hooks_tree::snapshot(&self.hooks)?;
+        let Some(layers) = self.layers.as_mut().filter(|layers| layers.hooks != now) else { return Ok(()) };
         hooks_tree::without_hooks(&self.hooks, &self.hooks_in_target)?;
         layers.parts = parts(&self.hooks_in_target)?;
         layers.hooks = now;
-        Ok(true)
+        Ok(())
+    }
+
+    /// What has changed in the hooks tree since it was looked at last, which it is with this; none when a file was changed that was there
+    /// before: what it would become on another one nobody knows.
+    pub(super) fn hooks_changes(&mut self) -> Result<Option<HooksChanges>> {
+        let before = self.layers.as_ref().map(|layers| layers.hooks.clone()).unwrap_or_default();
+        self.look_at_hooks()?;
+        let Some(layers) = &self.layers else { return Ok(None) };
+        let now = &layers.hooks;
+        let altered = now.iter().any(|(path, what)| before.get(path).is_some_and(|old| old != what));
+        Ok((!altered).then(|| HooksChanges {
+            changed: now.keys().filter(|path| !before.contains_key(*path)).cloned().collect(),
+            gone: before.keys().filter(|path| !now.contains_key(*path)).cloned().collect(),
+        }))
     }
 
     /// Whether a step could change something beside the target.

@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use dibw_compat::environment::Variables;
 use dibw_plan::{Action, Extra, Phase, Side, Step};
 use dibw_policy::Record;
+use dibw_sys::observed::Reads;
 use dibw_sys::stored_tree;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,7 @@ use self::saver::Saver;
 use self::store::{Entry, Held, Store};
 use crate::events::{Cached, Event, Events, Level};
 use crate::failure::Failure;
+use crate::hooks_tree::Snapshot;
 use crate::kernel_files::KernelSettings;
 use crate::run::{Build, Paths};
 
@@ -57,8 +59,8 @@ pub(crate) struct Layers {
     saver: Saver,
     /// Digests of the parts of the hooks tree that hooks in the target see.
     parts: BTreeMap<String, String>,
-    /// Digest of the whole hooks tree.
-    hooks: String,
+    /// The hooks tree as it was looked at last.
+    hooks: Snapshot,
     last: LastBuild,
     now: LastBuild,
     /// Something came over the network unchecked in a step so far.
@@ -108,6 +110,7 @@ struct Left {
     base_variables: Variables,
     variables: Variables,
     index_updated: bool,
+    hooks_gone: Vec<PathBuf>,
     requested: BTreeSet<(Phase, String)>,
     rehearsed: BTreeSet<Phase>,
     kernel: BTreeMap<String, KernelSettings>,
@@ -144,7 +147,7 @@ impl Layers {
             first_run: None,
             held: Vec::new(),
             parts: BTreeMap::new(),
-            hooks: String::new(),
+            hooks: Snapshot::new(),
             last: last.unwrap_or_default(),
             now: LastBuild { image, ..LastBuild::default() },
             network: false,
@@ -202,14 +205,23 @@ impl Build<'_> {
         self.warnings.take();
         let inputs = self.inputs(step)?;
         let key = inputs.key();
-        let reason = match self.look_up(&title, &inputs, &key)? {
-            Ok(held) => return self.put_in_place(&title, inputs, held),
+        let mut reason = match self.look_up(&title, &inputs, &key)? {
+            Ok(held) => return self.put_in_place(&title, inputs, held, Fit::Exact),
             Err(reason) => reason,
         };
+        if self.observes(step) {
+            match self.look_up_by_reads(&inputs)? {
+                Ok(held) => return self.put_in_place(&title, inputs, held, Fit::ByReads),
+                Err(differs) => reason = differs.unwrap_or(reason),
+            }
+        }
         let before = self.runs_outside(step).then(|| self.marks()).transpose()?;
         let began = Instant::now();
         self.plain(number, step)?;
-        let kept = Kept { title: title.clone(), key, network, took: began.elapsed(), before };
+        let reads = self.machine().take_reads().filter(|reads| *reads != Reads::Everything);
+        let loose_key = reads.as_ref().map(|_| inputs.loose_key());
+        let kept =
+            Kept { title: title.clone(), key, loose_key, reads, network, took: began.elapsed(), before };
         self.keep(kept)?;
         Ok(self.ran(&title, inputs, reason))
     }
@@ -305,23 +317,60 @@ impl Build<'_> {
         Ok(Err(reason.unwrap_or_else(|| layers.reason(title, inputs))))
     }
 
+    /// A layer whose step would read the same again, or the reason that there is none.
+    fn look_up_by_reads(&mut self, inputs: &Inputs) -> Result<Result<Held, Option<String>>> {
+        let (refresh, offline) = (self.plan.refresh, self.plan.offline);
+        let Some(layers) = self.layers.as_ref().filter(|layers| layers.broken.is_none() && !refresh) else {
+            return Ok(Err(None));
+        };
+        let mut reason = None;
+        for held in layers.store.find(&inputs.loose_key())? {
+            let age = Duration::from_secs(store::now().saturating_sub(held.entry.created));
+            let expired = held.entry.network && !offline && age > layers.settings.max_age;
+            let Some(reads) = held.reads()?.filter(|_| !expired) else { continue };
+            let target = self.machine().target()?;
+            if let Some(difference) = reads.first_difference(&target)? {
+                reason.get_or_insert(difference.to_string());
+            } else if layers.store.damage(&held)?.is_none() {
+                return Ok(Ok(held));
+            }
+        }
+        Ok(Err(reason))
+    }
+
+    /// Whether it is worth to know what a step reads of the target: it comes after most that can change, or it takes long.
+    pub(crate) fn observes(&self, step: &Step) -> bool {
+        let Some(layers) = self.layers.as_ref().filter(|_| !self.on_disk) else { return false };
+        let script = matches!(step.action, Action::Script { .. });
+        let inside = step.phase.is_some_and(|phase| phase.side() == Side::Inside);
+        let long = || layers.known(&step_title(step)).is_some_and(|known| known.took > WORTH);
+        script && inside && (step.phase == Some(Phase::PostInstall) || long())
+    }
+
     /// Puts a kept layer, and what its step left, in the place of the step.
-    fn put_in_place(&mut self, title: &str, inputs: Inputs, held: Held) -> Result<Cached, Failure> {
+    fn put_in_place(&mut self, title: &str, inputs: Inputs, held: Held, fit: Fit) -> Result<Cached, Failure> {
         let left: Left = serde_json::from_value(held.entry.left.clone()).context("what a kept step left")?;
         if let Some(tree) = held.tree() {
             self.machine().stack_layer(title, &tree)?;
         }
         if let Some(hooks) = held.hooks() {
-            crate::hooks_tree::replace(&self.hooks, &hooks)?;
-            self.look_at_hooks()?;
+            let brought = crate::hooks_tree::snapshot(&hooks)?;
+            crate::hooks_tree::copy_files(&hooks, &self.hooks, brought.keys())?;
         }
-        let work = self.work_text();
-        self.base_variables = moved(left.base_variables, WORK, &work);
-        self.variables = moved(left.variables, WORK, &work);
-        self.index_updated = left.index_updated;
-        self.requested = left.requested;
-        self.rehearsed = left.rehearsed;
-        *self.kernel.borrow_mut() = left.kernel;
+        for gone in &left.hooks_gone {
+            crate::hooks_tree::remove_file(&self.hooks, gone)?;
+        }
+        self.look_at_hooks()?;
+        // What steps before this one left may be another than when the layer was made; a hook in the target adds nothing to it.
+        if fit == Fit::Exact {
+            let work = self.work_text();
+            self.base_variables = moved(left.base_variables, WORK, &work);
+            self.variables = moved(left.variables, WORK, &work);
+            self.index_updated = left.index_updated;
+            self.requested = left.requested;
+            self.rehearsed = left.rehearsed;
+            *self.kernel.borrow_mut() = left.kernel;
+        }
         for record in left.records {
             self.audit.borrow_mut().add(&record.into())?;
         }
@@ -361,8 +410,8 @@ impl Build<'_> {
             tracing::debug!("{}: not kept, it changed something beside the target", kept.title);
             return self.absorb();
         }
-        let changed = self.look_at_hooks()?;
-        let left = self.left()?;
+        let Some(changes) = self.hooks_changes()? else { return self.absorb() };
+        let left = self.left(changes.gone)?;
         let hooks = self.hooks.clone();
         let image = self.start_dir.join(&self.plan.output).display().to_string();
         let Some(layers) = &mut self.layers else { return Ok(()) };
@@ -374,13 +423,14 @@ impl Build<'_> {
                 return Ok(());
             }
         };
-        if changed {
-            crate::hooks_tree::replace(&new.directory.join("hooks"), &hooks)?;
+        if !changes.changed.is_empty() {
+            crate::hooks_tree::copy_files(&hooks, &new.directory.join("hooks"), &changes.changed)?;
         }
         layers.advance(&new.id);
         let entry = Entry {
             id: new.id.clone(),
             key: kept.key,
+            loose_key: kept.loose_key,
             title: kept.title,
             image,
             created: store::now(),
@@ -390,7 +440,7 @@ impl Build<'_> {
             bytes: 0,
             left,
         };
-        layers.saver.save(new, entry, upper);
+        layers.saver.save(new, entry, upper, kept.reads);
         Ok(())
     }
 
@@ -406,8 +456,9 @@ impl Build<'_> {
         let layer = upper.map(|upper| stored_tree::digest(&upper)).transpose()?.unwrap_or_default();
         self.look_at_hooks()?;
         let Some(layers) = &mut self.layers else { return Ok(()) };
-        let hooks = layers.hooks.clone();
-        layers.advance(&format!("{layer} {hooks}"));
+        // Programs of the phases are in the keys of their own steps.
+        let parts = format!("{layer} {:?}", layers.parts);
+        layers.advance(&parts);
         Ok(())
     }
 
@@ -418,12 +469,13 @@ impl Build<'_> {
     }
 
     /// What the step that ran last left beside the target.
-    fn left(&self) -> Result<serde_json::Value> {
+    fn left(&self, hooks_gone: Vec<PathBuf>) -> Result<serde_json::Value> {
         let work = self.work_text();
         let left = Left {
             base_variables: moved(self.base_variables.clone(), &work, WORK),
             variables: moved(self.variables.clone(), &work, WORK),
             index_updated: self.index_updated,
+            hooks_gone,
             requested: self.requested.clone(),
             rehearsed: self.rehearsed.clone(),
             kernel: self.kernel.borrow().clone(),
@@ -467,13 +519,27 @@ impl Build<'_> {
     }
 }
 
+/// Seconds that a hook takes when it is observed whatever its phase.
+const WORTH: f64 = 1.0;
+
 /// Why a step without a key ran.
 const ALWAYS: &str = "hooks on the host always run";
+
+/// How a layer fits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It was made on the very layers below it.
+    Exact,
+    /// What it was made from is the same, as far as it was looked at.
+    ByReads,
+}
 
 /// A step that ran and whose layer is to be kept.
 struct Kept {
     title: String,
     key: String,
+    loose_key: Option<String>,
+    reads: Option<Reads>,
     network: bool,
     took: Duration,
     /// What was beside the target before, for a step that could have changed it.

@@ -90,7 +90,7 @@ impl Build<'_> {
         let Some(layers) = self.layers.as_ref().filter(|layers| layers.broken.is_none() && !elsewhere) else {
             return Ok(None);
         };
-        let hooks = layers.hooks.clone();
+        let hooks = super::inputs::digest(format!("{:?}", layers.hooks).as_bytes());
         let mut inputs = Inputs::default();
         self.add_common(&mut inputs);
         inputs.add("hooks", hooks);
@@ -233,6 +233,7 @@ impl Build<'_> {
         let entry = Entry {
             id: new.id.clone(),
             key: tail.key,
+            loose_key: None,
             title: TITLE.to_owned(),
             image: self.start_dir.join(&self.plan.output).display().to_string(),
             created: store::now(),

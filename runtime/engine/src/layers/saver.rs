@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Error, Result, anyhow};
 
+use dibw_sys::observed::Reads;
+
 use super::store::{Entry, NewEntry, Store};
 
 /// One layer to keep.
@@ -13,6 +15,7 @@ struct Job {
     new: NewEntry,
     entry: Entry,
     upper: Option<PathBuf>,
+    reads: Option<Reads>,
 }
 
 /// The thread.
@@ -36,10 +39,10 @@ impl Saver {
     }
 
     /// Has a layer kept; `upper` must stay as it is until [`Saver::finish`].
-    pub fn save(&self, new: NewEntry, entry: Entry, upper: Option<PathBuf>) {
+    pub fn save(&self, new: NewEntry, entry: Entry, upper: Option<PathBuf>, reads: Option<Reads>) {
         // Once it was finished, nothing is kept.
         if let Some(jobs) = &self.jobs
-            && jobs.send(Job { new, entry, upper }).is_err()
+            && jobs.send(Job { new, entry, upper, reads }).is_err()
         {
             tracing::debug!("the thread that keeps layers is gone");
         }
@@ -62,7 +65,10 @@ impl Drop for Saver {
 }
 
 fn save(store: &Store, job: Job) -> Result<()> {
-    let Job { new, mut entry, upper } = job;
+    let Job { new, mut entry, upper, reads } = job;
+    if let Some(reads) = reads {
+        new.store_reads(&reads)?;
+    }
     if let Some(upper) = upper {
         let (tree, bytes) = new.store_tree(&upper)?;
         entry.tree = Some(tree);

@@ -17,11 +17,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use dibw_sys::observed::Reads;
 use dibw_sys::stored_tree::{Scrutiny, Stored, first_damage};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::hex;
+
+/// The file of an entry with what the step has read.
+const READS: &str = "reads.json";
 
 /// Entries of one key that are kept: what differs between them is what they were made from.
 const PER_KEY: usize = 8;
@@ -36,6 +40,9 @@ pub struct Entry {
     pub id: String,
     /// What it is found by.
     pub key: String,
+    /// What it is also found by, whatever it was made on, when what it has read is as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loose_key: Option<String>,
     /// The step it is of, or `outputs`.
     pub title: String,
     /// The image it was made for.
@@ -52,6 +59,12 @@ pub struct Entry {
     pub bytes: u64,
     /// What the step left beside the target, as the caller writes it.
     pub left: serde_json::Value,
+}
+
+impl Entry {
+    fn has(&self, key: &str) -> bool {
+        self.key == key || self.loose_key.as_deref() == Some(key)
+    }
 }
 
 /// A layer of the target.
@@ -83,6 +96,21 @@ impl Held {
         Some(self.directory.join("hooks")).filter(|hooks| hooks.is_dir())
     }
 
+    /// What the step has read of the target, where that was observed.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn reads(&self) -> Result<Option<Reads>> {
+        let path = self.directory.join(READS);
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            text => {
+                let context = || path.display().to_string();
+                Ok(Some(serde_json::from_slice(&text.with_context(context)?).with_context(context)?))
+            }
+        }
+    }
+
     /// A file of it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join("files").join(name)
@@ -110,6 +138,16 @@ impl NewEntry {
         let stored = dibw_sys::stored_tree::store(upper, &tree, &self.directory.join("list"))?;
         let Stored { entries, bytes, list_digest } = stored;
         Ok((Tree { entries, list_digest }, bytes))
+    }
+
+    /// Notes what the step has read.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn store_reads(&self, reads: &Reads) -> Result<()> {
+        let path = self.directory.join(READS);
+        let text = serde_json::to_vec(reads).with_context(|| path.display().to_string())?;
+        fs::write(&path, text).with_context(|| path.display().to_string())
     }
 }
 
@@ -179,7 +217,7 @@ impl Store {
         let mut found = Vec::new();
         for id in self.ids(key)? {
             match self.hold(&id) {
-                Ok(held) => found.extend(held.filter(|held| held.entry.key == key)),
+                Ok(held) => found.extend(held.filter(|held| held.entry.has(key))),
                 Err(error) => {
                     tracing::warn!("layer {id} is not used: {error:#}");
                     self.remove(&id)?;
@@ -260,12 +298,15 @@ impl Store {
         fs::write(new.directory.join("checked"), dibw_sys::probe::boot_id()).with_context(context)?;
         fs::rename(&new.directory, self.entry_dir(&entry.id)).with_context(context)?;
         let _lock = self.lock_keys()?;
-        let mut ids = self.ids(&entry.key)?;
-        ids.insert(0, entry.id.clone());
-        for old in ids.split_off(PER_KEY.min(ids.len())) {
-            self.remove_if_unused(&old)?;
+        for key in [Some(&entry.key), entry.loose_key.as_ref()].into_iter().flatten() {
+            let mut ids = self.ids(key)?;
+            ids.insert(0, entry.id.clone());
+            for old in ids.split_off(PER_KEY.min(ids.len())) {
+                self.remove_if_unused(&old)?;
+            }
+            self.write("keys", key, ids.join("\n").as_bytes()).with_context(context)?;
         }
-        self.write("keys", &entry.key, ids.join("\n").as_bytes()).with_context(context)
+        Ok(())
     }
 
     fn lock_keys(&self) -> Result<File> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{LayerView, OPTIONS, TargetTree, make_dir, mount_from};
+use super::{ACROSS, LayerView, OPTIONS, TargetTree, make_dir, mount_from};
 use crate::mounts::Mount;
 use crate::observed::ObservedTree;
 
@@ -32,6 +32,7 @@ impl TargetTree {
             make_dir(path)?;
         }
         self.unmount()?;
+        self.ready_top()?;
         self.prepare_mount()?;
         let top = self.layers.last().context("a target without a layer")?;
         let observed = match self.layers.len() {
@@ -57,7 +58,8 @@ impl TargetTree {
 
     /// Mounts all layers but the top one, to be read only.
     fn mount_below(&self, place: &Path) -> Result<Mount> {
-        let options = format!("{},{OPTIONS}", self.lower_option());
+        let across = if self.stored.is_empty() { "" } else { ACROSS };
+        let options = format!("{},{OPTIONS}{across}", self.lower_option());
         mount_from(&self.layers_dir, place, options)?;
         Ok(Mount::made(place))
     }
