@@ -1,9 +1,11 @@
 //! The outputs: each is written to a nameless file, checked, and named when all of a build's outputs are whole.
 
 mod container;
+mod disks;
 mod formats;
 mod tool;
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -14,7 +16,7 @@ use dibw_plan::{Checksum, OutputType};
 use dibw_sys::artifact::{Artifact, Existing, commit_all};
 
 pub(crate) use self::container::PUSHERS;
-use crate::events::Event;
+use crate::events::{Event, Level};
 use crate::failure::Failure;
 use crate::run::Build;
 use crate::scripts::Lines;
@@ -34,27 +36,55 @@ pub(crate) struct Pending {
 impl Build<'_> {
     /// Writes one output.
     pub(crate) fn output(&mut self, kind: OutputType) -> Result<(), Failure> {
-        let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.suffix()));
-        let pending = self.write_output(kind, &path).with_context(|| format!("writing {}", path.display()));
-        self.pending.push(pending.map_err(|error| Failure::of_output(error, &path))?);
+        if self.pending.iter().any(|pending| pending.kind == Some(kind)) {
+            self.message(Level::Info, "", "written already, in one pass with the one before");
+            return Ok(());
+        }
+        let path = self.output_path(kind);
+        let written = self.write_output(kind).with_context(|| format!("writing {}", path.display()));
+        self.pending.extend(written.map_err(|error| Failure::of_output(error, &path))?);
         Ok(())
     }
 
-    fn write_output(&self, kind: OutputType, path: &Path) -> Result<Pending> {
-        let artifact = self.create(path)?;
-        self.fill(kind, &artifact)?;
+    /// Writes one output, and with it the one that takes the same pass over the image.
+    fn write_output(&self, kind: OutputType) -> Result<Vec<Pending>> {
+        let mut outputs = vec![self.begin_output(kind)?];
+        if let Some(companion) = self.companion(kind) {
+            outputs.push(self.begin_output(companion)?);
+        }
+        self.fill(kind, &mut outputs)?;
+        for output in outputs.iter_mut().filter(|output| output.sums.is_none()) {
+            output.sums = self.digests_of(output.artifact.file())?;
+        }
+        Ok(outputs)
+    }
+
+    fn begin_output(&self, kind: OutputType) -> Result<Pending> {
+        let path = self.output_path(kind);
+        let artifact = self.create(&path)?;
+        let replaces = self.plan.classic && kind.replaces_classically();
+        Ok(Pending { path, artifact, kind: Some(kind), sums: None, replaces })
+    }
+
+    fn output_path(&self, kind: OutputType) -> PathBuf {
+        PathBuf::from(format!("{}.{}", self.plan.output, kind.suffix()))
+    }
+
+    /// The digests that are wanted of every output.
+    fn algorithms(&self) -> Option<Algorithms> {
         let wanted = |checksum| self.plan.checksums.contains(&checksum);
-        let sums = match (wanted(Checksum::Md5), wanted(Checksum::Sha256)) {
-            // diskimage-builder's commands read an image once more only when asked to.
+        match (wanted(Checksum::Md5), wanted(Checksum::Sha256)) {
+            // diskimage-builder's commands take digests only when asked to.
             (false, false) if self.plan.classic => None,
             (true, _) => Some(Algorithms::Sha256AndMd5),
             (false, _) => Some(Algorithms::Sha256),
-        };
-        let sums = sums
-            .map(|which| checksum::of_file_while(artifact.file(), which, &mut || self.go_on()))
-            .transpose()?;
-        let replaces = self.plan.classic && kind.replaces_classically();
-        Ok(Pending { path: path.into(), artifact, kind: Some(kind), sums, replaces })
+        }
+    }
+
+    /// For files that are not written from the first byte to the last, whose digests can't be taken on the way.
+    fn digests_of(&self, file: &File) -> Result<Option<Sums>> {
+        let taken = self.algorithms().map(|which| checksum::of_file_while(file, which, &mut || self.go_on()));
+        taken.transpose()
     }
 
     /// Starts an output, which the journal knows before it has any name.
