@@ -55,7 +55,7 @@ type Case = (&'static [&'static str], i32, &'static str);
 
 #[test]
 fn mistakes() {
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         (
             &["element", "info", "plan"],
             2,
@@ -73,6 +73,11 @@ fn mistakes() {
             "error: image nowhere.qcow2: No such file or directory (os error 2)\n",
         ),
         (&["boot", "."], 2, "error: image . is not a file\n"),
+        (
+            &["plan", "fake-os", "--qcow2-compression", "lzma"],
+            2,
+            "error: invalid value 'lzma' for '--qcow2-compression <TYPE>'\n  [possible values: zlib, zstd, none]\n\nFor more information, try '--help'.\n",
+        ),
         (
             &["boot", "x.raw", "--timeout", "soon"],
             2,

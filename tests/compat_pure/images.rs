@@ -1,7 +1,7 @@
 //! Image files against compat/CONTRACT.md 3.2.
 
 use dibw_compat::images::{Image, parse};
-use dibw_plan::{Checksum, Faults, NamedText, Request};
+use dibw_plan::{Checksum, Faults, NamedText, Qcow2Compression, Request};
 use dibw_tests::planning::request;
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn every_key_reaches_the_request() {
         offline: true,
         root_label: Some("r".to_owned()),
         skip_base: false,
-        compressed: false,
+        qcow2_compression: Qcow2Compression::None,
         qemu_img_options: Some("cluster_size=2M,compat=0.10".to_owned()),
         docker_target: Some("server".to_owned()),
         variables: [

@@ -46,8 +46,8 @@ fn outputs(dibw: &Dibw) -> Vec<String> {
     let entries = fs::read_dir(dibw.dir()).expect("it is there");
     let names = entries.map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names
-        .filter(|name| name.starts_with("image") && !name.ends_with(".sha256") && !name.ends_with("json"))
-        .filter(|name| !name.ends_with("jsonl"))
+        .filter(|name| name.starts_with("image"))
+        .filter(|name| ![".sha256", ".md5", "json", "jsonl"].iter().any(|suffix| name.ends_with(suffix)))
         .collect();
     names.sort();
     names
@@ -92,8 +92,12 @@ fn every_type_at_once_in_both_orders() {
         dibw.file("manifest.json", "{\"acKind\": \"ImageManifest\"}\n");
         let elements = dibw.dir().join("e");
         let manifest = dibw.dir().join("manifest.json");
-        let dibw =
-            build(dibw.elements(elements), &types.join(",")).args(["link", "--docker-target", "fake:1"]);
+        let dibw = build(dibw.elements(elements), &types.join(",")).args([
+            "link",
+            "--docker-target",
+            "fake:1",
+            "--md5",
+        ]);
         let dibw = dibw.env("ACI_MANIFEST", manifest).env("SOURCE_DATE_EPOCH", "1700000000");
         let ran = dibw.succeed();
         let mut expected: Vec<String> =
@@ -103,9 +107,19 @@ fn every_type_at_once_in_both_orders() {
         for output in &expected {
             assert!(ran.stdout.lines().any(|line| line == output), "{output}: {}", ran.stdout);
         }
+        check_digests(dibw.dir(), expected.len());
         check_disks(dibw.dir());
         check_archives(dibw.dir());
         check_containers(dibw.dir());
+    }
+}
+
+/// Digests taken on the way are those of the files.
+fn check_digests(directory: &Path, outputs: usize) {
+    for program in ["sha256sum", "md5sum"] {
+        let suffix = program.trim_end_matches("sum");
+        let said = tool(directory, "sh", &["-c", &format!("{program} --strict -c image.*.{suffix}")]);
+        assert_eq!(said.lines().count(), outputs, "{said}");
     }
 }
 
@@ -171,19 +185,27 @@ fn qcow2_as_the_options_say() {
     if !root("qcow2_as_the_options_say") {
         return;
     }
-    let cases: [(&[&str], bool, &str, u64); 4] = [
-        (&["--qemu-img-options", "compat=1.1"], true, "1.1", 65_536),
-        (&["--uncompressed"], false, "1.1", 65_536),
-        (&["--qemu-img-options", "compat=0.10,cluster_size=128k"], true, "0.10", 131_072),
-        (&["-u", "--qemu-img-options", "compat=0.10"], false, "0.10", 65_536),
+    const ZSTD: &str = "--qcow2-compression=zstd";
+    let cases: [(&[&str], Option<&str>, &str, u64); 8] = [
+        (&["--qemu-img-options", "compat=1.1"], Some("zlib"), "1.1", 65_536),
+        (&["--uncompressed"], None, "1.1", 65_536),
+        (&["--qcow2-compression", "zlib"], Some("zlib"), "1.1", 65_536),
+        (&[ZSTD], Some("zstd"), "1.1", 65_536),
+        (&["--qcow2-compression", "none"], None, "1.1", 65_536),
+        (&["--qemu-img-options", "compat=0.10,cluster_size=128k"], Some("zlib"), "0.10", 131_072),
+        (&["-u", "--qemu-img-options", "compat=0.10"], None, "0.10", 65_536),
+        (&[ZSTD, "--qemu-img-options", "cluster_size=128k"], Some("zstd"), "1.1", 131_072),
     ];
-    for (args, compressed, compat, cluster_size) in cases {
+    for (args, compression, compat, cluster_size) in cases {
         let dibw = build(Dibw::new(), "qcow2,raw").args(args);
         let _ = dibw.succeed();
         let info = json(&tool(dibw.dir(), "qemu-img", &["info", "--output=json", "image.qcow2"]));
         assert_eq!(info["format-specific"]["data"]["compat"], compat, "{args:?}");
         assert_eq!(info["cluster-size"], cluster_size, "{args:?}");
-        assert_eq!(is_compressed(dibw.dir(), "image.qcow2"), compressed, "{args:?}");
+        assert_eq!(is_compressed(dibw.dir(), "image.qcow2"), compression.is_some(), "{args:?}");
+        if let (Some(compression), "1.1") = (compression, compat) {
+            assert_eq!(info["format-specific"]["data"]["compression-type"], compression, "{args:?}");
+        }
         tool(dibw.dir(), "qemu-img", &["compare", "image.raw", "image.qcow2"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dibw_compat::classic::{ElementFiles, FileEntry, Kind, parse};
-use dibw_plan::{Catalogue, Checksum, Element, Manifest, Request, Typed};
+use dibw_plan::{Catalogue, Checksum, Element, Manifest, Qcow2Compression, Request, Typed};
 
 /// A request for nothing yet: qcow2 on amd64, without `base`.
 pub fn request() -> Request {
@@ -31,7 +31,7 @@ pub fn request() -> Request {
         seed: "image".to_owned(),
         classic: false,
         ramdisk: false,
-        compressed: true,
+        qcow2_compression: Qcow2Compression::Zlib,
         qemu_img_options: None,
         docker_target: None,
         push: None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dibw_compat::block_device::Setting;
 use dibw_plan::request::is_for_builds;
-use dibw_plan::{Catalogue, Checksum, Fault, FaultKind, Faults, NamedText, Request};
+use dibw_plan::{Catalogue, Checksum, Fault, FaultKind, Faults, NamedText, Qcow2Compression, Request};
 use dibw_policy::{Grant, Policy};
 
 /// What to build, and how.
@@ -91,9 +91,13 @@ pub struct ImageArgs {
     #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     pub mkfs_options: String,
 
-    /// Write qcow2 uncompressed
-    #[arg(short, long)]
+    /// Write qcow2 uncompressed: the same as --qcow2-compression none
+    #[arg(short, long, conflicts_with = "qcow2_compression")]
     pub uncompressed: bool,
+
+    /// Compression of qcow2: zlib, which every reader knows; zstd, faster, for QEMU 5.1 and newer; or none
+    #[arg(long, value_name = "TYPE", default_value = "zlib", hide_possible_values = true)]
+    pub qcow2_compression: Compression,
 
     /// Options of the disk format, as `qemu-img convert -o` takes them
     #[arg(long, value_name = "OPTIONS", env = "QEMU_IMG_OPTIONS")]
@@ -110,6 +114,17 @@ pub struct ImageArgs {
     /// Image file: several images, with settings (see `docs/images.md`)
     #[arg(long, value_name = "IMAGES.yaml")]
     pub config: Option<PathBuf>,
+}
+
+/// [`Qcow2Compression`] as the command line has it.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Compression {
+    /// deflate.
+    Zlib,
+    /// zstd.
+    Zstd,
+    /// As they are.
+    None,
 }
 
 impl ImageArgs {
@@ -182,13 +197,22 @@ impl ImageArgs {
             seed: self.output.clone(),
             classic: false,
             ramdisk: false,
-            compressed: !self.uncompressed,
+            qcow2_compression: self.qcow2_compression(),
             qemu_img_options: self.qemu_img_options.clone(),
             docker_target: self.docker_target.clone(),
             push: self.push.clone(),
             aci_manifest,
         };
         faults.or(request)
+    }
+
+    fn qcow2_compression(&self) -> Qcow2Compression {
+        match self.qcow2_compression {
+            Compression::None => Qcow2Compression::None,
+            Compression::Zlib | Compression::Zstd if self.uncompressed => Qcow2Compression::None,
+            Compression::Zlib => Qcow2Compression::Zlib,
+            Compression::Zstd => Qcow2Compression::Zstd,
+        }
     }
 
     /// `DIB_BLOCK_DEVICE_CONFIG`: YAML text or `file://PATH`.

@@ -1,6 +1,7 @@
 //! The outputs: each is written to a nameless file, checked, and named when all of a build's outputs are whole.
 
 mod container;
+mod disks;
 mod formats;
 mod tool;
 
@@ -15,7 +16,7 @@ use dibw_plan::{Checksum, OutputType};
 use dibw_sys::artifact::{Artifact, Existing, commit_all};
 
 pub(crate) use self::container::PUSHERS;
-use crate::events::Event;
+use crate::events::{Event, Level};
 use crate::failure::Failure;
 use crate::run::Build;
 use crate::scripts::Lines;
@@ -43,6 +44,11 @@ impl Pending {
         self.sums.as_ref()
     }
 
+    /// Notes them.
+    pub(crate) fn note_sums(&mut self, sums: Sums) {
+        self.sums = Some(sums);
+    }
+
     /// Its bytes.
     pub(crate) fn file(&self) -> &File {
         self.artifact.file()
@@ -52,38 +58,55 @@ impl Pending {
 impl Build<'_> {
     /// Writes one output.
     pub(crate) fn output(&mut self, kind: OutputType) -> Result<(), Failure> {
-        let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.suffix()));
-        let pending = self.write_output(kind, &path).with_context(|| format!("writing {}", path.display()));
-        self.pending.push(pending.map_err(|error| Failure::of_output(error, &path))?);
+        if self.pending.iter().any(|pending| pending.kind == Some(kind)) {
+            self.message(Level::Info, "", "written already, in one pass with the one before");
+            return Ok(());
+        }
+        let path = self.output_path(kind);
+        let written = self.write_output(kind).with_context(|| format!("writing {}", path.display()));
+        self.pending.extend(written.map_err(|error| Failure::of_output(error, &path))?);
         Ok(())
     }
 
-    fn write_output(&self, kind: OutputType, path: &Path) -> Result<Pending> {
-        let artifact = self.create(path)?;
-        self.fill(kind, &artifact)?;
+    /// Writes one output, and with it the one that takes the same pass over the image.
+    fn write_output(&self, kind: OutputType) -> Result<Vec<Pending>> {
+        let mut outputs = vec![self.begin_output(kind)?];
+        if let Some(companion) = self.companion(kind) {
+            outputs.push(self.begin_output(companion)?);
+        }
+        self.fill(kind, &mut outputs)?;
+        for output in outputs.iter_mut().filter(|output| output.sums.is_none()) {
+            output.sums = self.digests_of(output.artifact.file())?;
+        }
+        Ok(outputs)
+    }
+
+    pub(crate) fn begin_output(&self, kind: OutputType) -> Result<Pending> {
+        let path = self.output_path(kind);
+        let artifact = self.create(&path)?;
+        let replaces = self.plan.classic && kind.replaces_classically();
+        Ok(Pending { path, artifact, kind: Some(kind), sums: None, replaces })
+    }
+
+    pub(crate) fn output_path(&self, kind: OutputType) -> PathBuf {
+        PathBuf::from(format!("{}.{}", self.plan.output, kind.suffix()))
+    }
+
+    /// The digests that are wanted of every output.
+    fn algorithms(&self) -> Option<Algorithms> {
         let wanted = |checksum| self.plan.checksums.contains(&checksum);
-        let sums = match (wanted(Checksum::Md5), wanted(Checksum::Sha256)) {
-            // diskimage-builder's commands read an image once more only when asked to.
+        match (wanted(Checksum::Md5), wanted(Checksum::Sha256)) {
+            // diskimage-builder's commands take digests only when asked to.
             (false, false) if self.plan.classic => None,
             (true, _) => Some(Algorithms::Sha256AndMd5),
             (false, _) => Some(Algorithms::Sha256),
-        };
-        let sums = sums
-            .map(|which| checksum::of_file_while(artifact.file(), which, &mut || self.go_on()))
-            .transpose()?;
-        Ok(self.written(kind, path, artifact, sums))
+        }
     }
 
-    /// An output that was written.
-    pub(crate) fn written(
-        &self,
-        kind: OutputType,
-        path: &Path,
-        artifact: Artifact,
-        sums: Option<Sums>,
-    ) -> Pending {
-        let replaces = self.plan.classic && kind.replaces_classically();
-        Pending { path: path.into(), artifact, kind: Some(kind), sums, replaces }
+    /// For files that are not written from the first byte to the last, whose digests can't be taken on the way.
+    fn digests_of(&self, file: &File) -> Result<Option<Sums>> {
+        let taken = self.algorithms().map(|which| checksum::of_file_while(file, which, &mut || self.go_on()));
+        taken.transpose()
     }
 
     /// Starts an output, which the journal knows before it has any name.

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::checksum::{Algorithms, Digests, Sums};
+use crate::checksum::{Algorithms, Digests, Sums, sha256_of};
 use crate::compress::Gzip;
 use crate::tar_stream::RECORD;
 use crate::tar_stream::header::{Entry, LATE_LENGTH};
@@ -60,13 +60,13 @@ pub struct LayerCompression {
 pub fn write_docker_archive(out: &File, image: &ContainerImage, layer: &mut WriteLayer<'_>) -> Result<()> {
     let mut archive = Archive { out, position: 0 };
     let start = archive.begin()?;
-    let mut digests = Digests::new(BufWriter::with_capacity(1 << 20, out), Algorithms::Sha256);
+    let mut digests = Digests::new(BufWriter::with_capacity(1 << 20, out), Algorithms::Sha256)?;
     layer(&mut digests)?;
     let (_, sums) = digests.finish().context("cannot write the layer")?;
     let layer_name = format!("{}.tar", sums.sha256);
     archive.end(start, &layer_name, sums.bytes)?;
     let config = config(image, &sums.sha256).to_string();
-    let config_name = format!("{}.json", digest(config.as_bytes())?);
+    let config_name = format!("{}.json", sha256_of(config.as_bytes()));
     archive.file(&config_name, config.as_bytes())?;
     let tags: Vec<&str> = image.reference.as_deref().into_iter().collect();
     let manifest = json!([{ "Config": config_name, "RepoTags": tags, "Layers": [layer_name] }]);
@@ -89,9 +89,9 @@ pub fn write_oci_archive(
         archive.entry(&Entry::directory(path))?;
     }
     let start = archive.begin()?;
-    let packed = Digests::new(BufWriter::with_capacity(1 << 20, out), Algorithms::Sha256);
+    let packed = Digests::new(BufWriter::with_capacity(1 << 20, out), Algorithms::Sha256)?;
     let gzip = Gzip::new(packed, compression.level, compression.threads)?;
-    let mut plain = Digests::new(gzip, Algorithms::Sha256);
+    let mut plain = Digests::new(gzip, Algorithms::Sha256)?;
     layer(&mut plain)?;
     let finish = || -> std::io::Result<(Sums, Sums)> {
         let (gzip, plain) = plain.finish()?;
@@ -137,15 +137,6 @@ fn descriptor(media_type: &str, sha256: &str, size: u64) -> Value {
     json!({ "mediaType": media_type, "digest": format!("sha256:{sha256}"), "size": size })
 }
 
-fn digest(bytes: &[u8]) -> Result<String> {
-    let mut digests = Digests::new(std::io::sink(), Algorithms::Sha256);
-    digests
-        .write_all(bytes)
-        .and_then(|()| digests.finish())
-        .map(|(_, sums)| sums.sha256)
-        .context("cannot take a digest")
-}
-
 /// The archive under construction.
 struct Archive<'a> {
     out: &'a File,
@@ -183,7 +174,7 @@ impl Archive<'_> {
     /// A JSON value named by its digest. Gives its descriptor.
     fn blob(&mut self, value: &Value, media_type: &str) -> Result<Value> {
         let text = value.to_string();
-        let sha256 = digest(text.as_bytes())?;
+        let sha256 = sha256_of(text.as_bytes());
         self.file(&format!("{BLOBS}{sha256}"), text.as_bytes())?;
         Ok(descriptor(media_type, &sha256, text.len() as u64))
     }

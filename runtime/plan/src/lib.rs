@@ -26,7 +26,7 @@ pub mod tools;
 pub use element::{Catalogue, Element, Typed};
 pub use fault::{Fault, FaultKind, Faults, Place};
 pub use manifest::Manifest;
-pub use output::{DiskWriter, OutputType};
+pub use output::{DiskWriter, OutputType, Qcow2Compression};
 pub use phase::{Phase, Side};
 pub use plan::{Action, Confinement, Extra, Plan, Step};
 pub use request::{Checksum, NamedText, Request};

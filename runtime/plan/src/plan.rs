@@ -7,7 +7,7 @@ use dibw_policy::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
-use crate::output::OutputType;
+use crate::output::{OutputType, Qcow2Compression};
 use crate::packages::PackageRequest;
 use crate::phase::Phase;
 use crate::request::Checksum;
@@ -40,9 +40,9 @@ pub struct Plan {
     /// A ramdisk: its elements leave kernel and initrd beside the artifacts, and the disk becomes no artifact.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ramdisk: bool,
-    /// Disk formats that are compressed by default are written without.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub uncompressed: bool,
+    /// How a qcow2 is compressed.
+    #[serde(default, skip_serializing_if = "Qcow2Compression::is_default")]
+    pub qcow2_compression: Qcow2Compression,
     /// Options of the formats that qemu-img writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qemu_img_options: Option<String>,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::Qcow2Compression;
+
 /// A checksum to write beside each artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,8 +93,8 @@ pub struct Request {
     pub classic: bool,
     /// A ramdisk is to be made: the disk becomes no artifact.
     pub ramdisk: bool,
-    /// Compress the disk formats that can be (`qcow2`).
-    pub compressed: bool,
+    /// How a qcow2 is compressed.
+    pub qcow2_compression: Qcow2Compression,
     /// What qemu-img is given after `-o`.
     pub qemu_img_options: Option<String>,
     /// Name, with or without tag, of a container image.

@@ -1,7 +1,7 @@
 //! From options and variables to the Request. Called by `image_create::parse` only.
 
 use dibw_plan::request::is_for_builds;
-use dibw_plan::{Checksum, Fault, FaultKind, Faults, Request};
+use dibw_plan::{Checksum, Fault, FaultKind, Faults, Qcow2Compression, Request};
 
 use super::options::{Options, words};
 use super::{Build, Name, Variables, declare};
@@ -88,7 +88,10 @@ pub(super) fn build(
         seed: output,
         classic: true,
         ramdisk: name == Name::Ramdisk,
-        compressed: !options.uncompressed,
+        qcow2_compression: match options.uncompressed {
+            true => Qcow2Compression::None,
+            false => Qcow2Compression::Zlib,
+        },
         qemu_img_options: set.text("QEMU_IMG_OPTIONS").map(str::to_owned),
         docker_target: set.text("DOCKER_TARGET").map(str::to_owned),
         push: options.push.clone(),

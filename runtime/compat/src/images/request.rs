@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dibw_plan::{Checksum, Fault, FaultKind, Faults, NamedText, Request};
+use dibw_plan::{Checksum, Fault, FaultKind, Faults, NamedText, Qcow2Compression, Request};
 
 use super::{Field, Image};
 
@@ -35,7 +35,11 @@ impl Image {
         if self.flag("checksum") == Some(true) {
             request.checksums.extend([Checksum::Md5, Checksum::Sha256]);
         }
-        replace(&mut request.compressed, self.flag("uncompressed").map(|uncompressed| !uncompressed));
+        match (self.flag("uncompressed"), request.qcow2_compression) {
+            (Some(true), _) => request.qcow2_compression = Qcow2Compression::None,
+            (Some(false), Qcow2Compression::None) => request.qcow2_compression = Qcow2Compression::Zlib,
+            (Some(false), Qcow2Compression::Zlib | Qcow2Compression::Zstd) | (None, _) => {}
+        }
         if let Some(options) = self.map("qemu-img-options") {
             let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
             request.qemu_img_options = Some(options.join(","));

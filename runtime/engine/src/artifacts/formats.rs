@@ -1,19 +1,20 @@
-//! How each type of output is made: from the image file, or from the target's tree. Knows the formats' programs and options; names and
-//! checksums are `artifacts`' affair, container images those of `container`.
+//! How each type of output is made from the target's tree. Knows the formats' programs and options; names and checksum files are `artifacts`'
+//! affair, disks those of `disks`, container images those of `container`.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use dibw_image::checksum::{Digests, Sums};
 use dibw_image::compress::{Gzip, Zstd};
-use dibw_image::qcow2::{Compression, Qcow2Options};
 use dibw_image::tar_stream::{TarOptions, write_tree};
-use dibw_plan::{DiskWriter, OutputType};
-use dibw_sys::artifact::{Artifact, path_of};
+use dibw_plan::OutputType;
+use dibw_sys::artifact::Artifact;
 use dibw_sys::filter::Filter;
 
+use super::Pending;
 use crate::events::Level;
 use crate::machine::HostTool;
 use crate::run::Build;
@@ -30,76 +31,60 @@ const LOST: &str = "lost+found";
 /// Level of gzip: what diskimage-builder asks for.
 pub(super) const GZIP_LEVEL: u32 = 9;
 
+/// Level of zstd: its own default.
+pub(super) const ZSTD_LEVEL: i32 = 3;
+
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
 impl Build<'_> {
-    /// Writes an output to its file.
-    pub(super) fn fill(&self, kind: OutputType, artifact: &Artifact) -> Result<()> {
-        if let Some(writer) = kind.disk_writer(self.plan.qemu_img_options.as_deref()) {
-            return self.fill_from_disk(kind, &writer, artifact);
-        }
+    /// Writes an output, the first, and its companion to their files, with the digests that can be taken on the way.
+    pub(super) fn fill(&self, kind: OutputType, outputs: &mut [Pending]) -> Result<()> {
+        let Some((output, companions)) = outputs.split_first_mut() else { return Ok(()) };
+        let artifact = &output.artifact;
         let out = artifact.file();
-        let mut buffered = BufWriter::with_capacity(BUFFER, out);
-        match kind {
-            OutputType::Tgz if !self.plan.gzip.is_empty() => self.filtered_tar(out)?,
-            OutputType::Tgz => {
-                let mut gzip = Gzip::new(buffered, GZIP_LEVEL, threads())?;
+        output.sums = match kind {
+            OutputType::Tgz if !self.plan.gzip.is_empty() => self.filtered_tar(out).map(|()| None)?,
+            OutputType::Tgz => self.stream(out, |out| {
+                let mut gzip = Gzip::new(out, GZIP_LEVEL, threads())?;
                 self.write_tar(&mut gzip, self.tar_options())?;
-                gzip.finish()?.flush()?;
-            }
-            OutputType::TarZst => {
-                let mut zstd = Zstd::new(buffered, 3, threads())?;
+                Ok(gzip.finish().map(drop)?)
+            })?,
+            OutputType::TarZst => self.stream(out, |out| {
+                let mut zstd = Zstd::new(out, ZSTD_LEVEL, threads())?;
                 self.write_tar(&mut zstd, self.tar_options())?;
-                zstd.finish()?.flush()?;
-            }
-            OutputType::Aci => {
-                self.write_tar(&mut buffered, self.aci_options())?;
-                buffered.flush()?;
-            }
-            OutputType::Docker => self.write_docker(out)?,
-            OutputType::Oci => self.write_oci(out)?,
-            OutputType::Squashfs => self.write_squashfs(artifact)?,
-            _ => {
-                self.write_tar(&mut buffered, self.tar_options())?;
-                buffered.flush()?;
-            }
-        }
+                Ok(zstd.finish().map(drop)?)
+            })?,
+            OutputType::Tar => self.stream(out, |out| self.write_tar(out, self.tar_options()))?,
+            OutputType::Aci => self.stream(out, |out| self.write_tar(out, self.aci_options()))?,
+            OutputType::Docker => self.write_docker(out).map(|()| None)?,
+            OutputType::Oci => self.write_oci(out).map(|()| None)?,
+            OutputType::Squashfs => self.write_squashfs(artifact).map(|()| None)?,
+            OutputType::Raw
+            | OutputType::Qcow2
+            | OutputType::Vhd
+            | OutputType::Vhdx
+            | OutputType::Vmdk
+            | OutputType::Vdi
+            | OutputType::Vpc
+            | OutputType::Qed
+            | OutputType::Qcow
+            | OutputType::Parallels => self.write_disk(kind, artifact, companions.first_mut())?,
+        };
         Ok(())
     }
 
-    fn fill_from_disk(&self, kind: OutputType, writer: &DiskWriter, artifact: &Artifact) -> Result<()> {
-        let image = self.main_image()?;
-        let out = artifact.file();
-        match writer {
-            DiskWriter::Copy => {
-                let length = image.metadata()?.len();
-                dibw_image::sparse::copy_sparse_while(&image, out, length, &mut || self.go_on())?;
-            }
-            DiskWriter::Qcow2 => {
-                let mut options = Qcow2Options { threads: threads(), ..Qcow2Options::default() };
-                if self.plan.uncompressed {
-                    options.compression = Compression::None;
-                }
-                dibw_image::qcow2::write_while(&image, &mut out.try_clone()?, &options, &mut || {
-                    self.go_on()
-                })?;
-            }
-            DiskWriter::QemuImg { format, options } => {
-                let mut argv = words(&["qemu-img", "convert"]);
-                if kind == OutputType::Qcow2 && !self.plan.uncompressed {
-                    argv.extend(words(&["-c"]));
-                }
-                // The format is said, not guessed from what hooks have written into the image.
-                argv.extend(words(&["-f", "raw", "-O", format]));
-                argv.extend(options.iter().flat_map(|options| words(&["-o", options])));
-                let (from, to) = (path_of(&image), artifact.open_path());
-                argv.extend([&from, &to].map(|path| path.display().to_string()));
-                let names = [(to.as_path(), &*artifact.final_path()), (&from, Path::new("image.raw"))];
-                self.run_tool(&HostTool { argv, ..HostTool::default() }, &names)?;
-            }
-        }
-        Ok(())
+    /// What `write` writes, to the file, with its digests.
+    fn stream(&self, out: &File, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Option<Sums>> {
+        let mut buffered = BufWriter::with_capacity(BUFFER, out);
+        let Some(algorithms) = self.algorithms() else {
+            write(&mut buffered)?;
+            buffered.flush()?;
+            return Ok(None);
+        };
+        let mut digests = Digests::new(buffered, algorithms)?;
+        write(&mut digests)?;
+        Ok(Some(digests.finish()?.1))
     }
 
     /// Through the compressor that the user prefers to ours.
@@ -175,13 +160,6 @@ impl Build<'_> {
         let tool = HostTool { argv, ..HostTool::default() };
         self.run_tool(&tool, &[(Path::new(&to), &artifact.final_path())])
     }
-
-    /// The image that becomes disk outputs: the first one of the layout.
-    fn main_image(&self) -> Result<File> {
-        let disk = self.plan.disk.as_ref().context("a disk output without a disk in the plan")?;
-        let Some(image) = disk.layout.images.first() else { bail!("a disk layout without an image") };
-        self.machine().image(&image.name)
-    }
 }
 
 /// A writer that fails once the build was told to stop.
@@ -206,6 +184,7 @@ pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+/// As a command line has them.
+pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -149,16 +149,18 @@ impl Build<'_> {
         Ok(Some(left))
     }
 
-    fn bring_output(&self, kind: OutputType, path: &Path, held: &Held) -> Result<Pending> {
-        let artifact = self.create(path)?;
+    fn bring_output(&self, kind: OutputType, held: &Held) -> Result<Pending> {
+        let mut output = self.begin_output(kind)?;
         let from = File::open(held.file(kind.suffix()))?;
-        copy_sparse_while(&from, artifact.file(), from.metadata()?.len(), &mut || self.go_on())?;
+        let file = output.file();
+        copy_sparse_while(&from, file, from.metadata()?.len(), &mut || self.go_on())?;
         let which = match self.plan.checksums.contains(&Checksum::Md5) {
             true => Algorithms::Sha256AndMd5,
             false => Algorithms::Sha256,
         };
-        let sums = of_file_while(artifact.file(), which, &mut || self.go_on())?;
-        Ok(self.written(kind, path, artifact, Some(sums)))
+        let sums = of_file_while(file, which, &mut || self.go_on())?;
+        output.note_sums(sums);
+        Ok(output)
     }
 
     /// Tells of the steps that were not needed, and records what they did.

@@ -78,7 +78,7 @@ pub fn plan(
         source_date_epoch: request.source_date_epoch,
         classic: request.classic,
         ramdisk: request.ramdisk,
-        uncompressed: !request.compressed,
+        qcow2_compression: request.qcow2_compression,
         qemu_img_options: request.qemu_img_options.clone().filter(|options| !options.trim().is_empty()),
         gzip: checks::gzip(request),
         docker_target,
