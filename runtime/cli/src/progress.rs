@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use dibw_engine::{Event, Events, Level};
+use dibw_engine::{Cached, Event, Events, Level};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How events are written.
@@ -72,7 +72,7 @@ impl Events for Plain {
                 }
             }
             Event::Output { line } if self.verbose => say(&format!("      | {line}")),
-            Event::StepDone { number, took } => say(&done(number, &steps, took)),
+            Event::StepDone { number, took, cache } => say(&done(number, &steps, took, &cache)),
             other => rest(&other, &say),
         }
     }
@@ -104,13 +104,15 @@ impl Events for Bar {
                 steps.total = total;
                 self.bar.set_length(total as u64);
             }
-            Event::Step { number, phase, title } => {
+            Event::Step { number, phase, title, .. } => {
                 steps.title = titled(&phase, &title);
                 self.bar.set_position(number as u64 - 1);
                 self.bar.set_message(steps.title.clone());
             }
             Event::Output { line } => self.bar.set_message(format!("{}: {line}", steps.title)),
-            Event::StepDone { number, took } => self.bar.println(done(number, &steps, took)),
+            Event::StepDone { number, took, cache } => {
+                self.bar.println(done(number, &steps, took, &cache));
+            }
             Event::Finished { .. } => {
                 self.bar.finish_and_clear();
                 say(&format!("done in {}", elapsed(self.began.elapsed())));
@@ -160,9 +162,13 @@ fn titled(phase: &str, title: &str) -> String {
     }
 }
 
-fn done(number: usize, steps: &Steps, took: Duration) -> String {
+fn done(number: usize, steps: &Steps, took: Duration, cache: &Cached) -> String {
     let width = steps.total.to_string().len();
-    format!("[{number:>width$}/{}] {:<72} {:>7}", steps.total, steps.title, elapsed(took))
+    let time = match cache {
+        Cached::Hit { .. } => "cached".to_owned(),
+        Cached::No | Cached::Miss { .. } => elapsed(took),
+    };
+    format!("[{number:>width$}/{}] {:<72} {time:>7}", steps.total, steps.title)
 }
 
 fn elapsed(took: Duration) -> String {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much a message matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,6 +14,33 @@ pub enum Level {
     Info,
     Warn,
     Error,
+}
+
+/// What the layer cache said of a step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum Cached {
+    /// It has no layer: it does not change the target, or not only the target.
+    #[default]
+    No,
+    /// A layer of an earlier build was used.
+    Hit {
+        /// What the step took when the layer was made.
+        #[serde(with = "seconds")]
+        saved: Duration,
+    },
+    /// It ran.
+    Miss {
+        /// Why no layer could be used, in a few words.
+        reason: String,
+    },
+}
+
+impl Cached {
+    /// Whether there is nothing to say.
+    pub fn is_no(&self) -> bool {
+        *self == Self::No
+    }
 }
 
 /// One thing that happened.
@@ -33,6 +60,8 @@ pub enum Event {
         number: usize,
         /// Phase, or empty between phases.
         phase: String,
+        /// The element it is done for, or empty.
+        element: String,
         /// What is done, in a few words.
         title: String,
     },
@@ -55,8 +84,11 @@ pub enum Event {
         /// From 1.
         number: usize,
         /// How long it took.
-        #[serde(serialize_with = "seconds")]
+        #[serde(with = "seconds")]
         took: Duration,
+        /// What the layer cache said of it.
+        #[serde(skip_serializing_if = "Cached::is_no")]
+        cache: Cached,
     },
     /// An artifact is whole and in place.
     Artifact {
@@ -70,13 +102,25 @@ pub enum Event {
     /// The build ended well.
     Finished {
         /// How long it took.
-        #[serde(serialize_with = "seconds")]
+        #[serde(with = "seconds")]
         took: Duration,
     },
 }
 
-fn seconds<S: serde::Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64((took.as_secs_f64() * 1000.0).round() / 1000.0)
+/// Durations as seconds, to the millisecond.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64((took.as_secs_f64() * 1000.0).round() / 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Who listens.

@@ -43,6 +43,6 @@ pub mod trials;
 pub mod typed;
 pub mod usage;
 
-pub use events::{Event, Events, Level};
+pub use events::{Cached, Event, Events, Level};
 pub use failure::Failure;
 pub use run::{Artifacts, Caller, Paths, build};

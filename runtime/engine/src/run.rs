@@ -13,7 +13,7 @@ use dibw_policy::Record;
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
-use crate::events::{Event, Events, Level};
+use crate::events::{Cached, Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
 use crate::kernel_files::KernelSettings;
@@ -292,13 +292,14 @@ impl<'a> Build<'a> {
         };
         let number = self.done;
         let phase = step.phase.map_or("", Phase::name).to_owned();
-        self.tell(Event::Step { number, phase, title: dibw_plan::render::title(step) });
+        let element = self.current.element.clone();
+        self.tell(Event::Step { number, phase, element, title: dibw_plan::render::title(step) });
         if changes_target(&step.action) {
             let layer = format!("{number:03}-{}", dibw_plan::render::title(step));
             self.machine.borrow_mut().begin_layer(&layer)?;
         }
         self.step(step).map_err(|failure| self.blame(step, failure))?;
-        self.tell(Event::StepDone { number, took: began.elapsed() });
+        self.tell(Event::StepDone { number, took: began.elapsed(), cache: Cached::No });
         Ok(())
     }
 
