@@ -12,6 +12,7 @@ mod offers;
 mod policy_files;
 mod progress;
 mod signers;
+mod timings;
 
 use std::process::ExitCode;
 

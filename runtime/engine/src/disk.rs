@@ -119,6 +119,7 @@ impl Build<'_> {
         for node in disk.layout.nodes() {
             make(&mut *self.machine(), node, size, epoch)?;
         }
+        self.note_origin();
         self.machine().move_target_to_disk()?;
         self.tell_hooks(disk, size)
     }

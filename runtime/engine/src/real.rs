@@ -208,6 +208,12 @@ impl Machine for RealMachine {
         self.begin_layer(name)
     }
 
+    fn layers(&self) -> Vec<(usize, PathBuf)> {
+        let number = |name: &str| name.split('-').next().and_then(|number| number.parse().ok());
+        let layers = self.tree.layers().iter();
+        layers.filter_map(|layer| Some((number(&layer.name)?, layer.upper.clone()))).collect()
+    }
+
     fn target(&mut self) -> Result<PathBuf> {
         match &self.moved {
             Some(mount) => Ok(mount.dir().to_path_buf()),

@@ -21,6 +21,7 @@ use crate::machine::{Full, Machine};
 use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
+use crate::report::{Findings, Recorder};
 use crate::target::TargetFiles;
 use crate::trials::Trials;
 use dibw_compat::environment::Variables;
@@ -112,6 +113,8 @@ pub struct Build<'a> {
     pub(crate) pending: Vec<Pending>,
     /// Lines `name<TAB>version<TAB>architecture`.
     pub(crate) package_list: Option<String>,
+    /// What the report will say.
+    pub(crate) findings: Findings,
     began: Instant,
 }
 
@@ -153,12 +156,15 @@ pub fn build_on(
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
     let redactor = Rc::new(Redactor::new(&caller.offers));
-    let events: Rc<dyn Events> = Rc::new(Redacted { listener: events, redactor: redactor.clone() });
-    let mut outcome = Build::new(plan, paths, caller, machine.clone(), events.clone(), redactor.clone())
-        .and_then(|build| {
-            let audit = build.audit.clone();
-            build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
-        });
+    let recorder = Rc::new(Recorder::new(events));
+    let events: Rc<dyn Events> = Rc::new(Redacted { listener: recorder.clone(), redactor: redactor.clone() });
+    let findings = Findings::new(recorder);
+    let mut outcome =
+        Build::new(plan, paths, caller, machine.clone(), events.clone(), redactor.clone(), findings)
+            .and_then(|build| {
+                let audit = build.audit.clone();
+                build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
+            });
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
         match &mut outcome {
@@ -198,6 +204,7 @@ impl<'a> Build<'a> {
         machine: Rc<RefCell<dyn Machine>>,
         events: Rc<dyn Events>,
         redactor: Rc<Redactor>,
+        findings: Findings,
     ) -> Result<Self, Failure> {
         let work_dir = machine.borrow().work_dir().to_path_buf();
         // Another build may be using the cache: one that wants nothing of it has its own.
@@ -241,6 +248,7 @@ impl<'a> Build<'a> {
             artifacts: Artifacts::default(),
             pending: Vec::new(),
             package_list: None,
+            findings,
             began: Instant::now(),
             machine,
         };
