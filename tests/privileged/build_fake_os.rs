@@ -54,7 +54,8 @@ fn all_outputs_at_once() {
     let ran = dibw.succeed();
     assert_clean(&dibw);
     let outputs = ["image.qcow2", "image.raw", "image.tar", "image.tar.zst", "image.tgz"];
-    let mut expected = vec!["image.audit.jsonl".to_owned(), "image.plan.json".to_owned()];
+    let mut expected =
+        ["image.audit.jsonl", "image.plan.json", "image.report.html"].map(str::to_owned).to_vec();
     for output in outputs {
         expected.extend(["", ".md5", ".sha256"].map(|suffix| format!("{output}{suffix}")));
     }

@@ -13,6 +13,7 @@ mod offers;
 mod policy_files;
 mod progress;
 mod signers;
+mod timings;
 
 use std::process::ExitCode;
 

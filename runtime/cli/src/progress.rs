@@ -178,8 +178,8 @@ fn elapsed(took: Duration) -> String {
     }
 }
 
-/// A closed standard error must not end the build.
-fn say(line: &str) {
+/// Writes a line to standard error. That it is closed must not end the build.
+pub fn say(line: &str) {
     if let Err(error) = writeln!(std::io::stderr(), "{line}") {
         tracing::debug!("standard error: {error}");
     }

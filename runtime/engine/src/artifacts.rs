@@ -18,6 +18,7 @@ use dibw_sys::artifact::{Artifact, Existing, commit_all};
 pub(crate) use self::container::PUSHERS;
 use crate::events::{Event, Level};
 use crate::failure::Failure;
+use crate::report::data::PackageRecord;
 use crate::run::Build;
 use crate::scripts::Lines;
 
@@ -125,8 +126,9 @@ impl Build<'_> {
         }
     }
 
-    /// Lists the target's packages, for the record.
+    /// Lists the target's packages and sums up its bytes, for the record.
     pub(crate) fn list_packages(&mut self) -> Result<(), Failure> {
+        self.measure();
         // A target without a distribution we know (a container's file system, a test's) has no list.
         let Ok(manager) = self.package_manager() else { return Ok(()) };
         let command = manager.list_installed();
@@ -164,7 +166,7 @@ impl Build<'_> {
         self.publish()
     }
 
-    /// The plan, the audit log and the list of packages: beside the outputs or, for diskimage-builder's commands, in the directory
+    /// The plan, the audit log, the list of packages and the report: beside the outputs or, for diskimage-builder's commands, in the directory
     /// that its element `manifests` makes, if it did.
     fn add_records(&mut self) -> Result<(), Failure> {
         let directory = PathBuf::from(format!("{}.d", self.plan.output));
@@ -172,13 +174,13 @@ impl Build<'_> {
             return Ok(());
         }
         self.audit.borrow_mut().end()?;
-        let mut records = vec![
-            ("plan.json", dibw_plan::render::to_json(self.plan)),
-            ("audit.jsonl", self.audit.borrow().text().to_owned()),
-        ];
-        if let Some(list) = self.package_list.take() {
-            records.push(("packages.json", packages_json(&list)));
-        }
+        let audit = self.audit.borrow().text().to_owned();
+        let packages = self.package_list.take().map(|list| packages(&list));
+        let outputs = self.pending.iter().filter_map(facts).collect();
+        let report = self.report(outputs, packages.clone().unwrap_or_default(), &audit);
+        let mut records = vec![("plan.json", dibw_plan::render::to_json(self.plan)), ("audit.jsonl", audit)];
+        records.extend(packages.map(|packages| ("packages.json", packages_json(&packages))));
+        records.push(("report.html", report));
         for (name, text) in records {
             let path = match self.plan.classic {
                 true => directory.join(name),
@@ -237,20 +239,18 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}.{suffix}", path.display()))
 }
 
-/// `name<TAB>version<TAB>architecture` lines as a JSON list.
-fn packages_json(list: &str) -> String {
-    let packages: Vec<_> = list
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split('\t');
-            let mut field = || fields.next().unwrap_or_default();
-            let (name, version, architecture) = (field(), field(), field());
-            (!name.is_empty()).then(
-                || serde_json::json!({ "name": name, "version": version, "architecture": architecture }),
-            )
-        })
-        .collect();
-    let mut text = serde_json::to_string_pretty(&packages).expect("a JSON value can be written");
+/// `name<TAB>version<TAB>architecture` lines as packages.
+fn packages(list: &str) -> Vec<PackageRecord> {
+    let packages = list.lines().map(|line| {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let mut field = || fields.next().unwrap_or_default();
+        PackageRecord { name: field(), version: field(), architecture: field() }
+    });
+    packages.filter(|package| !package.name.is_empty()).collect()
+}
+
+fn packages_json(packages: &[PackageRecord]) -> String {
+    let mut text = serde_json::to_string_pretty(packages).expect("a list of texts can be written");
     text.push('\n');
     text
 }

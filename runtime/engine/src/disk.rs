@@ -121,6 +121,7 @@ impl Build<'_> {
         }
         // The layers that are still being kept go with the tree.
         self.finish_layers();
+        self.note_origin();
         self.machine().move_target_to_disk()?;
         self.on_disk = true;
         self.tell_hooks(disk, size)

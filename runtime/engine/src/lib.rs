@@ -33,6 +33,7 @@ mod phases;
 pub mod real;
 pub mod redaction;
 pub mod rehearsal;
+pub mod report;
 pub mod repositories;
 pub mod run;
 pub mod scripts;

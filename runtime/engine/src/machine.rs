@@ -175,6 +175,11 @@ pub trait Machine: Disks + Downloads {
         false
     }
 
+    /// Directories with what steps changed, lowest first, and the numbers that the names of their layers begin with.
+    fn layers(&self) -> Vec<(usize, PathBuf)> {
+        Vec::new()
+    }
+
     /// The target as the host's root sees it, mounted.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ impl RealMachine {
         };
         let finished = match &self.moved {
             Some(mount) => run(&self.runner, &TargetSource::Tree(mount.dir()), &sandboxed),
-            None if command.observed && self.hook_mounts.is_empty() => {
+            None if command.observed && self.hook_mounts.is_empty() && dibw_sys::observed::is_possible() => {
                 let (view, observed) = self.tree.sandbox_root_observed(self.runner.id_base())?;
                 let finished = run(&self.runner, &TargetSource::Layers(view), &sandboxed);
                 self.reads = Some(observed.finish()?);
@@ -232,6 +232,12 @@ impl Machine for RealMachine {
 
     fn has_hook_mounts(&self) -> bool {
         !self.hook_mounts.is_empty()
+    }
+
+    fn layers(&self) -> Vec<(usize, PathBuf)> {
+        let number = |name: &str| name.split('-').next().and_then(|number| number.parse().ok());
+        let layers = self.tree.layers().iter();
+        layers.filter_map(|layer| Some((number(&layer.name)?, layer.upper.clone()))).collect()
     }
 
     fn target(&mut self) -> Result<PathBuf> {

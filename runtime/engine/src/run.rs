@@ -22,6 +22,7 @@ use crate::machine::{Full, Machine};
 use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
+use crate::report::{Findings, Recorder};
 use crate::target::TargetFiles;
 use crate::trials::Trials;
 use dibw_compat::environment::Variables;
@@ -123,6 +124,8 @@ pub struct Build<'a> {
     pub(crate) pending: Vec<Pending>,
     /// Lines `name<TAB>version<TAB>architecture`.
     pub(crate) package_list: Option<String>,
+    /// What the report will say.
+    pub(crate) findings: Findings,
     began: Instant,
 }
 
@@ -164,10 +167,12 @@ pub fn build_on(
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
     let redactor = Rc::new(Redactor::new(&caller.offers));
-    let events: Rc<dyn Events> = Rc::new(Redacted { listener: events, redactor: redactor.clone() });
+    let recorder = Rc::new(Recorder::new(events));
+    let events: Rc<dyn Events> = Rc::new(Redacted { listener: recorder.clone(), redactor: redactor.clone() });
     let warnings: Rc<Warnings> = Rc::default();
     let events: Rc<dyn Events> = Rc::new(Noting { listener: events, warnings: warnings.clone() });
-    let told = Told { events: events.clone(), redactor: redactor.clone(), warnings };
+    let findings = Findings::new(recorder);
+    let told = Told { events: events.clone(), redactor: redactor.clone(), warnings, findings };
     let mut outcome = Build::new(plan, paths, caller, machine.clone(), told).and_then(|build| {
         let audit = build.audit.clone();
         build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
@@ -208,6 +213,7 @@ struct Told {
     events: Rc<dyn Events>,
     redactor: Rc<Redactor>,
     warnings: Rc<Warnings>,
+    findings: Findings,
 }
 
 impl<'a> Build<'a> {
@@ -218,7 +224,7 @@ impl<'a> Build<'a> {
         machine: Rc<RefCell<dyn Machine>>,
         told: Told,
     ) -> Result<Self, Failure> {
-        let Told { events, redactor, warnings } = told;
+        let Told { events, redactor, warnings, findings } = told;
         let work_dir = machine.borrow().work_dir().to_path_buf();
         // Another build may be using the cache: one that wants nothing of it has its own.
         let image_cache = match &paths.image_cache {
@@ -265,6 +271,7 @@ impl<'a> Build<'a> {
             artifacts: Artifacts::default(),
             pending: Vec::new(),
             package_list: None,
+            findings,
             began: Instant::now(),
             machine,
         };

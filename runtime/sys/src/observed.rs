@@ -33,6 +33,11 @@ use server::{Server, View};
 /// Most threads that answer the kernel; more only wait for each other.
 const MOST_THREADS: usize = 4;
 
+/// Whether this machine has what views need.
+pub fn is_possible() -> bool {
+    Path::new("/dev/fuse").exists()
+}
+
 /// A mounted read-only view of a tree that remembers what was asked of it. Call [`ObservedTree::finish`]; dropping it only
 /// takes the mount away.
 #[derive(Debug)]

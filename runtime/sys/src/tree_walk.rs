@@ -77,11 +77,82 @@ impl Usage {
 /// # Errors
 /// When a directory cannot be read.
 pub fn tree_usage(root: &Path) -> Result<Usage> {
+    let mut usage = Usage::default();
+    walk_tree(root, &mut |entry| {
+        usage.bytes += entry.bytes;
+        usage.inodes += 1;
+        Ok(())
+    })?;
+    Ok(usage)
+}
+
+/// An entry of a tree, as a walk meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its path below the start, without a slash in front; empty for the start itself.
+    pub path: &'a [u8],
+    /// Directories between it and the start.
+    pub depth: usize,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Allocated bytes, of a directory without what is in it.
+    pub bytes: u64,
+}
+
+/// Calls `visit` for every inode of the tree at `root`, sorted, a directory before what is in it. Of hard links the first that is met
+/// counts; mounts are not entered and not told of.
+///
+/// # Errors
+/// Those of `visit`, which end the walk, and when a directory cannot be read.
+pub fn walk_tree(root: &Path, visit: &mut dyn FnMut(&Entry<'_>) -> Result<()>) -> Result<()> {
     let start = open_start(root)?;
     let stat = rustix::fs::fstat(&start).with_context(|| root.display().to_string())?;
-    let mut usage = Usage { bytes: blocks_to_bytes(&stat), inodes: 1 };
-    add_usage(start.as_fd(), root, 0, &mut usage, &mut HashSet::new())?;
-    Ok(usage)
+    visit(&Entry { path: b"", depth: 0, is_dir: true, bytes: blocks_to_bytes(&stat) })?;
+    let mut walk = Walk { visit, path: Vec::new(), linked: HashSet::new() };
+    walk.descend(start.as_fd(), 0).with_context(|| root.display().to_string())
+}
+
+struct Walk<'a> {
+    visit: &'a mut dyn FnMut(&Entry<'_>) -> Result<()>,
+    path: Vec<u8>,
+    linked: HashSet<(u64, u64)>,
+}
+
+impl Walk<'_> {
+    fn descend(&mut self, dir: BorrowedFd<'_>, depth: usize) -> Result<()> {
+        if depth > DEEPEST {
+            bail!("{}: more than {DEEPEST} directories deep", self.shown());
+        }
+        let above = self.path.len();
+        for (name, _) in sorted_entries(dir).with_context(|| self.shown())? {
+            if above > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name.to_bytes());
+            self.enter(dir, &name, depth)?;
+            self.path.truncate(above);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, dir: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<()> {
+        let stat = stat_entry(dir, name).with_context(|| self.shown())?;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let child = match is_dir.then(|| open_dir(dir, name)) {
+            Some(Ok(child)) => Some(child),
+            // Something is mounted there: what it covers cannot be seen and what it shows is not ours.
+            Some(Err(Errno::XDEV)) => return Ok(()),
+            Some(Err(errno)) => return Err(errno).with_context(|| self.shown()),
+            None if stat.st_nlink > 1 && !self.linked.insert((stat.st_dev, stat.st_ino)) => return Ok(()),
+            None => None,
+        };
+        (self.visit)(&Entry { path: &self.path, depth, is_dir, bytes: blocks_to_bytes(&stat) })?;
+        child.map_or(Ok(()), |child| self.descend(child.as_fd(), depth + 1))
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
 }
 
 /// What each entry of a tree occupies, a directory with all that is in it.
@@ -142,37 +213,6 @@ impl Sizes {
 
 fn blocks_to_bytes(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0) * 512
-}
-
-fn add_usage(
-    dir: BorrowedFd<'_>,
-    path: &Path,
-    depth: usize,
-    usage: &mut Usage,
-    linked: &mut HashSet<(u64, u64)>,
-) -> Result<()> {
-    if depth > DEEPEST {
-        bail!("{}: more than {DEEPEST} directories deep", path.display());
-    }
-    for (name, _) in sorted_entries(dir).with_context(|| path.display().to_string())? {
-        let what = || shown(path, &name).display().to_string();
-        let stat = stat_entry(dir, &name).with_context(what)?;
-        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if !is_dir && stat.st_nlink > 1 && !linked.insert((stat.st_dev, stat.st_ino)) {
-            continue;
-        }
-        if is_dir {
-            match open_dir(dir, &name) {
-                Ok(child) => add_usage(child.as_fd(), &shown(path, &name), depth + 1, usage, linked)?,
-                // Something is mounted there: what it covers cannot be seen and what it shows is not ours.
-                Err(Errno::XDEV) => continue,
-                Err(errno) => return Err(errno).with_context(what),
-            }
-        }
-        usage.bytes += blocks_to_bytes(&stat);
-        usage.inodes += 1;
-    }
-    Ok(())
 }
 
 /// Removes the entry `name` of `parent` with everything in it. `path` is for messages.
@@ -275,5 +315,28 @@ mod tests {
         let all = entry_sizes(root.path(), 0).unwrap();
         assert_eq!(all.len(), 6, "{all:?}");
         assert_eq!(all.last().unwrap().0, tree_usage(root.path()).unwrap().bytes);
+    }
+
+    #[test]
+    fn a_walk_tells_of_directories_first_and_of_hard_links_once() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        std::fs::write(at("a/b/large"), vec![1; 1 << 20]).unwrap();
+        std::fs::hard_link(at("a/b/large"), at("link")).unwrap();
+        let mut seen = Vec::new();
+        walk_tree(root.path(), &mut |entry| {
+            seen.push((String::from_utf8(entry.path.to_vec()).unwrap(), entry.depth, entry.is_dir));
+            Ok(())
+        })
+        .unwrap();
+        let expected = [("", 0, true), ("a", 0, true), ("a/b", 1, true), ("a/b/large", 2, false)];
+        assert_eq!(seen, expected.map(|(path, depth, is_dir)| (path.to_owned(), depth, is_dir)));
+        let mut left = 2;
+        let stopped = walk_tree(root.path(), &mut |_| {
+            left -= 1;
+            if left == 0 { bail!("enough") } else { Ok(()) }
+        });
+        assert!(stopped.is_err() && left == 0);
     }
 }

@@ -2,17 +2,20 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Context;
 use dibw_engine::offers::Offers;
+use dibw_engine::report::Recorder;
 use dibw_engine::{Caller, Failure, Paths};
-use dibw_plan::{FaultKind, Faults, Plan};
+use dibw_plan::{Fault, FaultKind, Faults, Plan};
 
 use super::{End, Outcome};
 use crate::arguments::ImageArgs;
 use crate::layers::LayerArgs;
 use crate::offers::OfferArgs;
 use crate::progress::{self, LogFormat};
+use crate::timings;
 
 /// Build an image from elements.
 #[derive(clap::Args)]
@@ -39,6 +42,10 @@ pub struct Args {
     /// Show everything that hooks print
     #[arg(short, long)]
     verbose: bool,
+
+    /// Tell at the end what took how long, the longest step first
+    #[arg(long)]
+    timings: bool,
 
     #[command(flatten)]
     places: Places,
@@ -84,8 +91,14 @@ impl Places {
 /// Prints the paths of the artifacts to standard output.
 pub fn run(args: &Args) -> Outcome {
     let mut faults = Faults::default();
+    if args.timings && matches!(args.log_format, LogFormat::Json) {
+        let fault = Fault::new(FaultKind::Usage, "--timings is for people, --log-format json is not");
+        faults.0.push(fault.hint("each step-done event has the time of its step"));
+    }
     let (plans, offers) = (faults.take(super::plan::plans(&args.image)), faults.take(args.offers.offers()));
-    let (Some(plans), Some(mut offers)) = (plans, offers) else { return Err(faults.into()) };
+    let (Some(plans), Some(mut offers), true) = (plans, offers, faults.0.is_empty()) else {
+        return Err(faults.into());
+    };
     let all: Vec<&Plan> = plans.iter().map(|(_, plan)| plan).collect();
     crate::offers::add_of_policy(&mut offers, &args.image.policy()?, &all)?;
     let paths = args.layers.add_to(args.places.paths()?);
@@ -115,10 +128,13 @@ fn build_one(args: &Args, plan: &Plan, paths: &Paths, offers: &Offers) -> Outcom
     let variables = [crate::arguments::elements_path_variable(&path)].into();
     let caller = Caller { variables, offers: offers.clone(), ..Caller::default() };
     let status = dibw_sys::supervise::run_build(|| {
-        let events = progress::listener(args.log_format, args.verbose);
-        let outcome = dibw_engine::build(plan, paths, &caller, events.into());
+        let recorder = Rc::new(Recorder::new(progress::listener(args.log_format, args.verbose).into()));
+        let outcome = dibw_engine::build(plan, paths, &caller, recorder.clone());
         match outcome {
             Ok(artifacts) => {
+                if args.timings {
+                    progress::say(&timings::table(&recorder.kept().steps, recorder.elapsed()));
+                }
                 for path in artifacts.files {
                     // The artifacts are there, whether or not somebody still listens.
                     if let Err(error) = writeln!(std::io::stdout(), "{}", path.display()) {

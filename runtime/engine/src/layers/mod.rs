@@ -351,7 +351,8 @@ impl Build<'_> {
     fn put_in_place(&mut self, title: &str, inputs: Inputs, held: Held, fit: Fit) -> Result<Cached, Failure> {
         let left: Left = serde_json::from_value(held.entry.left.clone()).context("what a kept step left")?;
         if let Some(tree) = held.tree() {
-            self.machine().stack_layer(title, &tree)?;
+            let layer = format!("{:03}-{title}", self.done);
+            self.machine().stack_layer(&layer, &tree)?;
         }
         if let Some(hooks) = held.hooks() {
             let brought = crate::hooks_tree::snapshot(&hooks)?;

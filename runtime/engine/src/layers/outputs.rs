@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use dibw_image::checksum::{Algorithms, Sums, of_file_while};
+use dibw_image::checksum::{Algorithms, Sums};
 use dibw_image::sparse::copy_sparse_while;
 use dibw_plan::{Action, Checksum, OutputType, Phase, Step};
 use dibw_sys::probe;
@@ -19,6 +19,7 @@ use super::{KeptRecord, LastStep};
 use crate::artifacts::Pending;
 use crate::events::{Cached, Event, Level};
 use crate::failure::Failure;
+use crate::report::data::Bytes;
 use crate::run::Build;
 
 /// What the steps from the disk on are called together.
@@ -42,6 +43,8 @@ struct Left {
     digests: BTreeMap<String, String>,
     outputs: Vec<OutputType>,
     package_list: Option<String>,
+    /// Where the bytes of the image are.
+    bytes: Option<Bytes>,
     records: Vec<KeptRecord>,
     warnings: Vec<(String, String)>,
 }
@@ -135,9 +138,8 @@ impl Build<'_> {
         let left: Left = serde_json::from_value(held.entry.left.clone()).context("what kept outputs left")?;
         let mut pending = Vec::new();
         for kind in &left.outputs {
-            let path = PathBuf::from(format!("{}.{}", self.plan.output, kind.suffix()));
-            let brought =
-                self.bring_output(*kind, &path, held).with_context(|| format!("writing {}", path.display()));
+            let path = self.output_path(*kind);
+            let brought = self.bring_output(*kind, held).with_context(|| format!("writing {}", path.display()));
             let output = brought.map_err(|error| Failure::of_output(error, &path))?;
             let digest = left.digests.get(kind.suffix());
             if output.sums().map(|sums| &sums.sha256) != digest {
@@ -152,20 +154,20 @@ impl Build<'_> {
     fn bring_output(&self, kind: OutputType, held: &Held) -> Result<Pending> {
         let mut output = self.begin_output(kind)?;
         let from = File::open(held.file(kind.suffix()))?;
-        let file = output.file();
-        copy_sparse_while(&from, file, from.metadata()?.len(), &mut || self.go_on())?;
         let which = match self.plan.checksums.contains(&Checksum::Md5) {
             true => Algorithms::Sha256AndMd5,
             false => Algorithms::Sha256,
         };
-        let sums = of_file_while(file, which, &mut || self.go_on())?;
-        output.note_sums(sums);
+        let length = from.metadata()?.len();
+        let sums = copy_sparse_while(&from, output.file(), length, Some(which), &mut || self.go_on())?;
+        sums.into_iter().for_each(|sums| output.note_sums(sums));
         Ok(output)
     }
 
     /// Tells of the steps that were not needed, and records what they did.
     fn say_reused(&mut self, rest: &[Step], held: &Held, left: Left, inputs: Inputs) -> Result<(), Failure> {
         self.package_list = left.package_list;
+        self.findings.bytes = left.bytes;
         for record in left.records {
             self.audit.borrow_mut().add(&record.into())?;
         }
@@ -219,6 +221,7 @@ impl Build<'_> {
             digests: BTreeMap::new(),
             outputs: Vec::new(),
             package_list: self.package_list.clone(),
+            bytes: self.findings.bytes.clone(),
             records: self.audit.borrow_mut().take_recent().into_iter().map(KeptRecord::from).collect(),
             warnings: self.warnings.take(),
         };
@@ -257,11 +260,10 @@ impl Build<'_> {
         use std::os::unix::fs::MetadataExt;
         let file = File::create_new(to)?;
         let from = pending.file();
-        copy_sparse_while(from, &file, from.metadata()?.len(), &mut || self.go_on())?;
-        let sums = match pending.sums() {
-            Some(sums) => sums.clone(),
-            None => of_file_while(from, Algorithms::Sha256, &mut || self.go_on())?,
-        };
+        let which = pending.sums().is_none().then_some(Algorithms::Sha256);
+        let length = from.metadata()?.len();
+        let taken = copy_sparse_while(from, &file, length, which, &mut || self.go_on())?;
+        let sums = taken.as_ref().or(pending.sums()).context("no digest was taken")?.clone();
         Ok((file.metadata()?.blocks() * 512, sums))
     }
 }
