@@ -3,6 +3,7 @@
 mod audit;
 mod boot;
 pub mod build;
+mod cache;
 mod completions;
 mod doctor;
 mod element;
@@ -13,6 +14,7 @@ mod man;
 mod plan;
 mod plugin;
 mod policy;
+mod shell;
 pub mod sign;
 mod verify;
 mod version;
@@ -46,6 +48,8 @@ Exit codes: 0 ok, 1 build failed, 2 usage or configuration, 3 refused by policy,
 enum Command {
     Build(build::Args),
     Plan(plan::Args),
+    Shell(shell::Args),
+    Cache(cache::Args),
     Element(element::Args),
     Plugin(plugin::Args),
     Policy(policy::Args),
@@ -110,6 +114,7 @@ pub fn run() -> ExitCode {
             | Command::Element(_)
             | Command::Policy(_)
             | Command::Audit(_)
+            | Command::Cache(_)
             | Command::Version(_)
             | Command::Completions(_)
     ) && let Err(error) = dibw_sys::signals::end_with_the_reader()
@@ -119,6 +124,8 @@ pub fn run() -> ExitCode {
     let outcome = match dibw.command {
         Command::Build(args) => build::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Shell(args) => shell::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Element(args) => element::run(&args),
         Command::Plugin(args) => plugin::run(&args),
         Command::Policy(args) => policy::run(&args),

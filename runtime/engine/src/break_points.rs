@@ -1,6 +1,6 @@
 //! Break points: shells for people who look into a build, where `break` asks for them. Facts: compat/CONTRACT.md section 1.7.
 
-use dibw_plan::{Confinement, Phase, Side};
+use dibw_plan::{Confinement, Phase, Side, Step};
 
 use crate::events::Level;
 use crate::failure::Failure;
@@ -72,6 +72,25 @@ impl Build<'_> {
         self.files().is_ok_and(|files| {
             ["/bin/bash", "/usr/bin/bash"].iter().any(|path| files.exists(path).unwrap_or(false))
         })
+    }
+
+    /// A shell, or a command, in the target before or after a step, as root there and with the network.
+    pub(crate) fn look_around(&mut self, step: &Step, command: Option<&str>) -> Result<(), Failure> {
+        let argv = match command {
+            Some(command) => ["bash", "-c", command].map(str::to_owned).to_vec(),
+            None => vec!["bash".to_owned()],
+        };
+        let inside = Inside {
+            argv,
+            env: self.inside_variables(),
+            interactive: true,
+            network: !self.plan.offline,
+            read_only: vec![(self.hooks.clone(), IN_TARGET.to_owned())],
+            ..Inside::default()
+        };
+        let ending = self.inside(&inside, &mut Lines::new())?;
+        let what = format!("the shell at {}", crate::layers::step_title(step));
+        Lines::new().judge(&what, ending).map(drop)
     }
 
     fn shell(&mut self, point: &str, phase: Phase, side: Side, command: &str) -> Result<(), Failure> {

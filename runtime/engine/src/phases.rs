@@ -32,6 +32,9 @@ impl<'a> Build<'a> {
                 self.break_after_error(phase)?;
                 return Err(failure);
             }
+            if self.stopped {
+                return Ok(());
+            }
             if let Action::Script { name } = &step.action {
                 times.push((name.clone(), began.elapsed()));
             }

@@ -13,10 +13,12 @@ use dibw_policy::Record;
 
 use crate::artifacts::Pending;
 use crate::audit::Audit;
+use crate::break_points::Moment;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
 use crate::kernel_files::KernelSettings;
+use crate::layers::look::Goal;
 use crate::layers::{self, Layers, Noting, Warnings};
 use crate::machine::{Full, Machine};
 use crate::offers::Offers;
@@ -88,6 +90,10 @@ pub struct Build<'a> {
     pub(crate) warnings: Rc<Warnings>,
     /// The file systems of the image are the target.
     pub(crate) on_disk: bool,
+    /// How far this goes.
+    pub(crate) goal: Goal,
+    /// It went so far.
+    pub(crate) stopped: bool,
     /// Which element each file of the hooks tree came from.
     pub(crate) owners: Owners,
     /// What is offered to typed elements by name.
@@ -166,6 +172,21 @@ pub fn build_on(
     machine: Rc<RefCell<dyn Machine>>,
     events: Rc<dyn Events>,
 ) -> Result<Artifacts, Failure> {
+    on_machine(plan, paths, caller, machine, events, Build::run)
+}
+
+/// Has `work` done with a build of `plan` on `machine`; everything that was taken is given back then.
+///
+/// # Errors
+/// The first thing that went wrong.
+pub(crate) fn on_machine<'a, T>(
+    plan: &'a Plan,
+    paths: &Paths,
+    caller: &Caller,
+    machine: Rc<RefCell<dyn Machine>>,
+    events: Rc<dyn Events>,
+    work: impl FnOnce(Build<'a>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let redactor = Rc::new(Redactor::new(&caller.offers));
     let recorder = Rc::new(Recorder::new(events));
     let events: Rc<dyn Events> = Rc::new(Redacted { listener: recorder.clone(), redactor: redactor.clone() });
@@ -175,7 +196,7 @@ pub fn build_on(
     let told = Told { events: events.clone(), redactor: redactor.clone(), warnings, findings };
     let mut outcome = Build::new(plan, paths, caller, machine.clone(), told).and_then(|build| {
         let audit = build.audit.clone();
-        build.run().map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
+        work(build).map_err(|failure| keep_refusals(plan, &mut audit.borrow_mut(), failure))
     });
     for error in machine.borrow_mut().release() {
         let text = format!("clean-up: {error:#}");
@@ -265,6 +286,8 @@ impl<'a> Build<'a> {
             layers: None,
             warnings,
             on_disk: false,
+            goal: Goal::default(),
+            stopped: false,
             loaded: BTreeMap::new(),
             requested: BTreeSet::new(),
             index_updated: false,
@@ -286,7 +309,7 @@ impl<'a> Build<'a> {
         outcome.map(|()| self.artifacts)
     }
 
-    fn all_steps(&mut self) -> Result<(), Failure> {
+    pub(crate) fn all_steps(&mut self) -> Result<(), Failure> {
         let digest = dibw_plan::digest::digest(self.plan);
         self.tell(Event::Started { plan: digest, steps: self.plan.steps.len() });
         self.owners = crate::hooks_tree::merge(&self.plan.elements, &self.hooks)?;
@@ -317,6 +340,12 @@ impl<'a> Build<'a> {
                 steps = &steps[1..];
                 self.numbered(first)?;
             }
+            if self.stopped {
+                return Ok(());
+            }
+        }
+        if self.stopped {
+            return Ok(());
         }
         self.stop_if_told()?;
         self.finish_outputs()?;
@@ -331,11 +360,18 @@ impl<'a> Build<'a> {
         let began = Instant::now();
         self.tell_step(step);
         let number = self.done;
-        let cache = self.layered(number, step).map_err(|failure| self.blame(step, failure))?;
+        self.stop_at(Moment::Before, step)?;
+        if self.stopped {
+            return Ok(());
+        }
+        let cache = self.layered(number, step).map_err(|failure| {
+            self.keep_failed(step);
+            self.blame(step, failure)
+        })?;
         let took = began.elapsed();
         self.note_time(took);
         self.tell(Event::StepDone { number, took, cache });
-        Ok(())
+        self.stop_at(Moment::After, step)
     }
 
     /// Tells that a step begins.

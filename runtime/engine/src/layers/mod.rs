@@ -7,6 +7,7 @@
 
 pub mod inputs;
 mod keys;
+pub mod look;
 pub mod outputs;
 mod saver;
 pub mod store;
@@ -193,10 +194,18 @@ impl Build<'_> {
     pub(crate) fn layered(&mut self, number: usize, step: &Step) -> Result<Cached, Failure> {
         let title = step_title(step);
         let Some(kind) = self.kind(step) else {
+            if self.only_looks() {
+                self.stopped = true;
+                return Ok(Cached::No);
+            }
             self.plain(number, step)?;
             return Ok(self.tail_cached());
         };
         let Kind::Keyed { network } = kind else {
+            if self.only_looks() {
+                self.stopped = true;
+                return Ok(self.ran(&title, Inputs::default(), ALWAYS.to_owned()));
+            }
             self.plain(number, step)?;
             self.absorb()?;
             return Ok(self.ran(&title, Inputs::default(), ALWAYS.to_owned()));
@@ -214,6 +223,10 @@ impl Build<'_> {
                 Ok(held) => return self.put_in_place(&title, inputs, held, Fit::ByReads),
                 Err(differs) => reason = differs.unwrap_or(reason),
             }
+        }
+        if self.only_looks() {
+            self.stopped = true;
+            return Ok(self.ran(&title, inputs, reason));
         }
         let before = self.runs_outside(step).then(|| self.marks()).transpose()?;
         let began = Instant::now();
@@ -461,6 +474,13 @@ impl Build<'_> {
         let parts = format!("{layer} {:?}", layers.parts);
         layers.advance(&parts);
         Ok(())
+    }
+
+    /// Keeps an entry from going away.
+    fn hold(&mut self, held: Held) {
+        if let Some(layers) = &mut self.layers {
+            layers.held.push(held);
+        }
     }
 
     fn break_chain(&mut self, reason: &str) {

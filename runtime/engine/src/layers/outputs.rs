@@ -57,6 +57,16 @@ impl Build<'_> {
         let Some(inputs) = self.output_inputs(rest)? else { return Ok(false) };
         let key = inputs.key();
         let found = self.look_up(TITLE, &inputs, &key)?;
+        if self.only_looks() {
+            let cached = match found {
+                Ok(held) => Cached::Hit { saved: Duration::from_secs_f64(held.entry.took.max(0.0)) },
+                Err(reason) => Cached::Miss { reason },
+            };
+            self.stopped = true;
+            let Some(layers) = &mut self.layers else { return Ok(true) };
+            layers.now.steps.push(LastStep { title: TITLE.to_owned(), cached, took: 0.0, inputs });
+            return Ok(true);
+        }
         let network = rest.iter().any(|step| !step.extras.is_empty());
         let reason = match found {
             Ok(held) => {
@@ -139,7 +149,8 @@ impl Build<'_> {
         let mut pending = Vec::new();
         for kind in &left.outputs {
             let path = self.output_path(*kind);
-            let brought = self.bring_output(*kind, held).with_context(|| format!("writing {}", path.display()));
+            let brought =
+                self.bring_output(*kind, held).with_context(|| format!("writing {}", path.display()));
             let output = brought.map_err(|error| Failure::of_output(error, &path))?;
             let digest = left.digests.get(kind.suffix());
             if output.sums().map(|sums| &sums.sha256) != digest {

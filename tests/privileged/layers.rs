@@ -1,0 +1,387 @@
+//! The layer cache in whole builds of a tiny operating system: what is used again and what not, and why; damage; shells in layers.
+//! Needs root. Seconds, no network.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use dibw_tests::dibw::{Dibw, root};
+
+/// A builder with an element of three hooks.
+fn builder() -> Dibw {
+    let dibw = Dibw::new();
+    for (path, text) in HOOKS {
+        dibw.file(&format!("elements/site/{path}"), text);
+    }
+    let elements = dibw.dir().join("elements");
+    dibw.elements(elements)
+}
+
+const HOOKS: [(&str, &str); 5] = [
+    ("pre-install.d/10-first", "#!/bin/bash\necho first >/etc/first\n"),
+    ("install.d/20-second", "#!/bin/bash\necho \"${DIB_WORD:-none}\" >/etc/second\n"),
+    ("install.d/90-last", "#!/bin/bash\necho last >/etc/last\nrm /etc/first\n"),
+    ("post-install.d/10-reads", "#!/bin/bash\ncat /etc/second >/etc/copy\n"),
+    ("element-deps", ""),
+];
+
+/// Builds, and gives what the cache said of each step that has a layer.
+fn build(dibw: &Dibw, args: &[&str]) -> Vec<(String, String)> {
+    let dibw = again(dibw).args(["build", "-n", "--overwrite", "--log-format", "json", "-t", "tar,qcow2"]);
+    let ran = dibw
+        .args(["--image-size", "256MiB"])
+        .args(args)
+        .args(["fake-os", "block-device-gpt", "site"])
+        .succeed();
+    let mut title = String::new();
+    let mut said = Vec::new();
+    for line in ran.stderr.lines() {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        match event["event"].as_str() {
+            Some("step") => {
+                title = format!(
+                    "{}: {}",
+                    event["phase"].as_str().unwrap_or(""),
+                    event["title"].as_str().unwrap_or("")
+                )
+            }
+            Some("step-done") => match event["cache"]["state"].as_str() {
+                Some("hit") => said.push((title.clone(), "hit".to_owned())),
+                Some("miss") => {
+                    said.push((title.clone(), event["cache"]["reason"].as_str().unwrap_or("").to_owned()))
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    said
+}
+
+/// Another run of the same builder, in the same directory.
+fn again(dibw: &Dibw) -> Again<'_> {
+    Again { dibw, args: Vec::new(), env: Vec::new() }
+}
+
+/// Runs with a builder's directories.
+struct Again<'a> {
+    dibw: &'a Dibw,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Again<'_> {
+    fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn run(&self) -> (i32, String, String) {
+        let output = self.dibw.command().args(&self.args).envs(self.env.iter().cloned()).output();
+        let output = output.expect("dibw can be started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+
+    fn succeed(&self) -> Said {
+        let (code, stdout, stderr) = self.run();
+        assert_eq!(code, 0, "{:?}\n{stdout}\n{stderr}", self.args);
+        Said { stdout, stderr }
+    }
+}
+
+struct Said {
+    stdout: String,
+    stderr: String,
+}
+
+fn reason<'a>(said: &'a [(String, String)], title: &str) -> &'a str {
+    let found = said.iter().find(|(known, _)| known.ends_with(title));
+    &found.unwrap_or_else(|| panic!("no step {title} in {said:?}")).1
+}
+
+fn all_hit(said: &[(String, String)]) -> bool {
+    said.iter().all(|(_, cached)| cached == "hit")
+}
+
+/// A file of the built archive.
+fn archived(dibw: &Dibw, path: &str) -> String {
+    let output = std::process::Command::new("tar")
+        .args(["-xOf", "image.tar", &format!("./{path}")])
+        .current_dir(dibw.dir())
+        .output()
+        .expect("tar can be started");
+    match output.status.success() {
+        true => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        false => "(missing)".to_owned(),
+    }
+}
+
+#[test]
+fn a_step_runs_again_only_when_something_it_is_made_from_changed() {
+    if !root("a_step_runs_again_only_when_something_it_is_made_from_changed") {
+        return;
+    }
+    let dibw = builder();
+    let first = build(&dibw, &[]);
+    assert!(
+        first.iter().all(|(_, said)| said == "not built before" || said.starts_with("after ")),
+        "{first:?}"
+    );
+    let image = fs::read(dibw.dir().join("image.qcow2")).expect("it was built");
+    let archive = fs::read(dibw.dir().join("image.tar")).expect("it was built");
+
+    let second = build(&dibw, &[]);
+    assert!(all_hit(&second) && second.len() > 10, "{second:?}");
+    assert!(fs::read(dibw.dir().join("image.qcow2")).expect("it was built") == image, "other bytes");
+    assert!(fs::read(dibw.dir().join("image.tar")).expect("it was built") == archive, "other bytes");
+
+    dibw.file("elements/site/install.d/90-last", "#!/bin/bash\necho changed >/etc/last\n");
+    let changed = build(&dibw, &[]);
+    assert_eq!(reason(&changed, ": 10-first"), "hit");
+    assert_eq!(reason(&changed, ": 20-second"), "hit");
+    assert_eq!(reason(&changed, ": 90-last"), "script changed");
+    // It reads nothing of what the changed hook wrote.
+    assert_eq!(reason(&changed, ": 10-reads"), "hit");
+    assert_eq!(
+        ["etc/first", "etc/last", "etc/copy"].map(|path| archived(&dibw, path)),
+        ["first", "changed", "none"]
+    );
+
+    dibw.file("elements/site/install.d/20-second", "#!/bin/bash\necho other >/etc/second\n");
+    let changed = build(&dibw, &[]);
+    assert_eq!(reason(&changed, ": 20-second"), "script changed");
+    assert_eq!(reason(&changed, ": 90-last"), "after install: 20-second, which ran");
+    assert_eq!(reason(&changed, ": 10-reads"), "/etc/second: size changed");
+    assert_eq!(archived(&dibw, "etc/copy"), "other");
+    // Back to what was built before: its layers are still there.
+    dibw.file("elements/site/install.d/20-second", HOOKS[1].1);
+    dibw.file("elements/site/install.d/90-last", HOOKS[2].1);
+    assert!(all_hit(&build(&dibw, &[])));
+    assert!(fs::read(dibw.dir().join("image.qcow2")).expect("it was built") == image, "other bytes");
+}
+
+#[test]
+fn variables_files_and_arguments_count() {
+    if !root("variables_files_and_arguments_count") {
+        return;
+    }
+    let dibw = builder();
+    build(&dibw, &[]);
+    let with_word = |word: &str| {
+        let again = again(&dibw).args(["plan", "-n", "-t", "tar,qcow2", "--image-size", "256MiB"]);
+        again.args(["fake-os", "block-device-gpt", "site"]).env("DIB_WORD", word).succeed().stdout
+    };
+    let plan = with_word("x");
+    assert!(plan.contains("miss   DIB_WORD is new"), "{plan}");
+
+    dibw.file("elements/site/static/etc/more", "more");
+    let said = build(&dibw, &[]);
+    assert_eq!(archived(&dibw, "etc/more"), "more");
+    assert!(said.iter().any(|(_, said)| said.contains("files of elements in static")), "{said:?}");
+    for (args, expected) in [(["--refresh"], "--refresh"), (["--max-age=0"], "hit")] {
+        let said = build(&dibw, &args);
+        assert_eq!(reason(&said, "root: environment"), expected, "{args:?}");
+    }
+    let said = build(&dibw, &["--no-cache"]);
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn what_the_network_gave_is_good_for_a_time() {
+    if !root("what_the_network_gave_is_good_for_a_time") {
+        return;
+    }
+    let dibw = builder();
+    build(&dibw, &[]);
+    age_entries(&dibw, 3 * 3600);
+    assert!(all_hit(&build(&dibw, &["--max-age=4"])));
+    let said = build(&dibw, &["--max-age=2"]);
+    assert_eq!(reason(&said, ": 10-fake-os"), "its layer is 3 hours old");
+    // What was made anew is young again; without a network there is nothing newer.
+    assert!(all_hit(&build(&dibw, &["--max-age=2"])));
+    age_entries(&dibw, 3 * 3600);
+    let said = build(&dibw, &["--max-age=2", "--offline"]);
+    assert!(!said.iter().any(|(_, said)| said.contains("hours old")), "{said:?}");
+}
+
+/// Makes all entries so many seconds older.
+fn age_entries(dibw: &Dibw, seconds: u64) {
+    for entry in entries(dibw) {
+        let path = entry.join("entry.json");
+        let text = fs::read_to_string(&path).expect("it is there");
+        let mut known: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        known["created"] = (known["created"].as_u64().expect("a time") - seconds).into();
+        fs::write(&path, known.to_string()).expect("it can be written");
+    }
+}
+
+fn entries(dibw: &Dibw) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dibw.dir().join("cache/layers/entries")).expect("there is a cache");
+    entries.map(|entry| entry.expect("listed").path()).collect()
+}
+
+/// The entry of a step that was used last.
+fn entry_of(dibw: &Dibw, title: &str) -> PathBuf {
+    let found = entries(dibw).into_iter().find(|entry| {
+        fs::read_to_string(entry.join("entry.json"))
+            .is_ok_and(|text| text.contains(&format!("\"title\":\"{title}\"")))
+    });
+    found.unwrap_or_else(|| panic!("no entry of {title}"))
+}
+
+#[test]
+fn a_damaged_layer_is_found_and_made_again() {
+    if !root("a_damaged_layer_is_found_and_made_again") {
+        return;
+    }
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 5] = [
+        ("a file is longer", |entry| {
+            fs::write(entry.join("tree/etc/second"), "much longer").expect("written")
+        }),
+        ("a file is gone", |entry| fs::remove_file(entry.join("tree/etc/second")).expect("removed")),
+        ("the list is cut short", |entry| fs::write(entry.join("list"), "").expect("written")),
+        ("what is known of it is half", |entry| fs::write(entry.join("entry.json"), "{").expect("written")),
+        // As after a crash of the machine: contents are looked at again, and are not what they were.
+        ("contents are lost", |entry| {
+            let file = entry.join("tree/etc/second");
+            let before = fs::metadata(&file).expect("it is there").modified().expect("a time");
+            fs::write(&file, "\0\0\0\0\0").expect("written");
+            fs::File::open(&file).expect("open").set_modified(before).expect("a time");
+            fs::write(entry.join("checked"), "another start").expect("written");
+        }),
+    ];
+    for (harm, harms) in harms {
+        let dibw = builder();
+        build(&dibw, &[]);
+        let entry = entry_of(&dibw, "install: 20-second");
+        harms(&entry);
+        // The outputs would do without the layer.
+        dibw.file("elements/site/finalise.d/50-other", "#!/bin/bash\n:\n");
+        let said = build(&dibw, &[]);
+        assert_ne!(reason(&said, ": 20-second"), "hit", "{harm}: {said:?}");
+        assert_eq!(archived(&dibw, "etc/second"), "none", "{harm}");
+        let verified = again(&dibw).args(["cache", "verify"]).succeed().stdout;
+        assert!(verified.ends_with(" whole, 0 damaged\n"), "{harm}: {verified}");
+    }
+}
+
+#[test]
+fn verify_finds_every_kind_of_damage() {
+    if !root("verify_finds_every_kind_of_damage") {
+        return;
+    }
+    let dibw = builder();
+    build(&dibw, &[]);
+    fs::write(entry_of(&dibw, "install: 20-second").join("tree/etc/second"), "NONE\n").expect("written");
+    fs::write(entry_of(&dibw, "outputs").join("files/qcow2"), "x").expect("written");
+    let (code, stdout, _) = again(&dibw).args(["cache", "verify"]).run();
+    assert_eq!(code, 1, "{stdout}");
+    assert!(stdout.contains("of install: 20-second: /etc/second is not what was stored"), "{stdout}");
+    assert!(stdout.contains("of outputs: qcow2 is not what was stored"), "{stdout}");
+    assert!(again(&dibw).args(["cache", "verify"]).succeed().stdout.ends_with(" whole, 0 damaged\n"));
+    // The outputs of the cache are nobody's to trust without a look.
+    build(&dibw, &[]);
+    let kept = entry_of(&dibw, "outputs").join("files/qcow2");
+    let whole = fs::read(&kept).expect("it is there");
+    fs::write(&kept, &whole[..whole.len() - 1]).expect("written");
+    let said = build(&dibw, &[]);
+    assert!(!all_hit(&said), "{said:?}");
+    assert_eq!(fs::metadata(dibw.dir().join("image.qcow2")).expect("built").len(), whole.len() as u64);
+}
+
+#[test]
+fn hooks_on_the_host_always_run_and_what_they_leave_counts() {
+    if !root("hooks_on_the_host_always_run_and_what_they_leave_counts") {
+        return;
+    }
+    let dibw = builder();
+    let note = dibw.file("note", "one");
+    let hook = format!("#!/bin/bash\ncp {} $TMP_HOOKS_PATH/brought\n", note.display());
+    dibw.file("elements/site/extra-data.d/50-bring", &hook);
+    dibw.file("elements/site/install.d/95-use", "#!/bin/bash\ncp $(dirname $0)/../brought /etc/brought\n");
+    build(&dibw, &[]);
+    let said = build(&dibw, &[]);
+    assert_eq!(reason(&said, ": 50-bring"), "hooks on the host always run");
+    assert_eq!((reason(&said, ": 90-last"), reason(&said, ": 95-use")), ("hit", "hit"));
+    dibw.file("note", "two");
+    let said = build(&dibw, &[]);
+    assert!(reason(&said, ": 95-use").contains("files of elements in brought"), "{said:?}");
+    assert_eq!(archived(&dibw, "etc/brought"), "two");
+}
+
+#[test]
+fn shells_open_before_and_after_steps_and_where_one_failed() {
+    if !root("shells_open_before_and_after_steps_and_where_one_failed") {
+        return;
+    }
+    let dibw = builder();
+    build(&dibw, &[]);
+    let shell = |args: &[&str]| {
+        let shell =
+            again(&dibw).args(["shell", "-n", "-t", "tar,qcow2", "--image-size", "256MiB"]).args(args);
+        shell.args(["fake-os", "block-device-gpt", "site"]).run()
+    };
+    let look = "ls /etc/first /etc/second /etc/last 2>/dev/null; touch /etc/thrown-away";
+    for (args, expected) in [
+        (["--before", "install:90-last"], "/etc/first\n/etc/second\n"),
+        (["--after", "90-last"], "/etc/last\n/etc/second\n"),
+        (["--before", "pre-install.d/10-first"], ""),
+    ] {
+        let (_, stdout, stderr) = shell(&[args[0], args[1], "-c", look]);
+        assert_eq!(stdout, expected, "{args:?}: {stderr}");
+    }
+    let (code, _, stderr) = shell(&["--before", "99-none", "-c", "true"]);
+    assert!(code == 2 && stderr.contains("no step 99-none"), "{code} {stderr}");
+    let (code, _, stderr) = shell(&["--failed", "-c", "true"]);
+    assert!(code == 2 && stderr.contains("left no failed step"), "{code} {stderr}");
+    dibw.file("elements/site/install.d/90-last", "#!/bin/bash\necho half >/etc/half\nexit 7\n");
+    let failing =
+        again(&dibw).args(["build", "-n", "--overwrite", "-t", "tar,qcow2", "--image-size", "256MiB"]);
+    assert_eq!(failing.args(["fake-os", "block-device-gpt", "site"]).run().0, 1);
+    let (code, stdout, stderr) = shell(&["--failed", "-c", "cat /etc/half; ls /etc/thrown-away; exit 0"]);
+    assert_eq!((code, stdout.as_str()), (0, "half\n"), "{stderr}");
+}
+
+#[test]
+fn the_cache_keeps_to_its_limit_and_tells_what_is_in_it() {
+    if !root("the_cache_keeps_to_its_limit_and_tells_what_is_in_it") {
+        return;
+    }
+    let dibw = builder();
+    build(&dibw, &[]);
+    let listed = again(&dibw).args(["cache", "list"]).succeed().stdout;
+    assert!(listed.contains("root: 10-fake-os"), "{listed}");
+    let why = again(&dibw).args(["cache", "why", "image", "90-last"]).succeed().stdout;
+    assert!(why.starts_with("install: 90-last") && why.contains("miss"), "{why}");
+    let (code, _, stderr) = again(&dibw).args(["cache", "why", "nothing"]).run();
+    assert!(code == 2 && stderr.contains("nothing is known of a build"), "{stderr}");
+    // A build's own layers are in use while it lives; what is over the limit goes when it ends.
+    build(&dibw, &["--refresh", "--cache-limit", "4MiB"]);
+    let kept: u64 = entries(&dibw).iter().map(|entry| disk_usage(entry)).sum();
+    assert!(kept < 8 << 20, "{kept} bytes");
+    let removed = again(&dibw).args(["cache", "prune", "--all"]).succeed().stdout;
+    assert!(removed.starts_with("removed "), "{removed}");
+    assert!(entries(&dibw).is_empty());
+    assert!(!all_hit(&build(&dibw, &[])));
+    // Setuid programs lie in there.
+    let mode = fs::metadata(dibw.dir().join("cache/layers")).expect("it is there").mode();
+    assert_eq!(mode & 0o7777, 0o700);
+}
+
+fn disk_usage(path: &Path) -> u64 {
+    let found = fs::symlink_metadata(path).expect("it is there");
+    let inner = match found.is_dir() {
+        true => {
+            fs::read_dir(path).expect("listed").map(|entry| disk_usage(&entry.expect("listed").path())).sum()
+        }
+        false => 0,
+    };
+    inner + if found.is_dir() { 0 } else { found.blocks() * 512 }
+}
