@@ -239,6 +239,10 @@ impl Build<'_> {
 
     /// Variables begin anew in each phase; its `environment.d` comes over them.
     pub(crate) fn enter_phase(&mut self, phase: Phase) {
+        // What the target is stays known in phases without variables of their own.
+        if self.variables.contains_key("DISTRO_NAME") {
+            self.target_variables = std::mem::take(&mut self.variables);
+        }
         self.side = phase.side();
         self.variables = match self.side {
             Side::Inside => environment::for_target(&self.base_variables, IN_TARGET_TOOLS),
