@@ -181,7 +181,7 @@ mod tests {
     fn the_same_bytes_are_summed_in_three_ways() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |path: &str| scratch.path().join(path);
-        let mut write = |path: &str, text: &[u8]| {
+        let write = |path: &str, text: &[u8]| {
             std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
             std::fs::write(at(path), text).unwrap();
         };
