@@ -11,7 +11,7 @@ use serde_json::Value;
 /// A file name that would be markup.
 const HOSTILE: &str = "<script>document.title='broken'<script><img src=x onerror=document.title='broken'>";
 
-/// An image with a hostile file name, a package database that names it, a warning and a refusal.
+/// An image with hostile names of files and packages.
 fn image() -> Dibw {
     let dibw = Dibw::new();
     let name = HOSTILE.replace('\'', "'\\''");
@@ -23,9 +23,11 @@ fn image() -> Dibw {
              dd if=/dev/zero of='/opt/{name}' bs=1024 count=2048 status=none\n\
              dd if=/dev/zero of='/opt/</script><img src=x onerror=alert(1)>' bs=1024 count=1024 status=none\n\
              printf '/opt/{name}\\n' > '/var/lib/dpkg/info/<b>evil.list'\n\
-             mount -t tmpfs none /mnt 2>/dev/null || true\n"
+             cat > /usr/bin/dpkg-query <<'END'\n#!/bin/bash\nprintf '<b>evil\\t1<i>\\tall\\n'\nEND\n\
+             chmod 755 /usr/bin/dpkg-query\n"
         ),
     );
+    dibw.file("e/hostile/environment.d/90-distro.bash", "export DISTRO_NAME=debian\n");
     let elements = dibw.dir().join("e");
     dibw.elements(elements).args([
         "build",
@@ -73,6 +75,7 @@ fn a_report_agrees_with_the_log_and_a_browser_shows_it() {
     let page = fs::read_to_string(&path).expect("the report is beside the artifacts");
     let report = data(&page);
     agrees(&report, &log, dibw.dir());
+    lists_packages(&report, dibw.dir());
     knows_the_bytes(&report);
     cannot_be_broken_out_of(&page);
     assert!(page.len() < 1 << 20, "{} bytes", page.len());
@@ -120,18 +123,26 @@ fn agrees(report: &Value, log: &[Value], directory: &Path) {
     assert_eq!(capabilities.iter().find(hook).expect("hooks are recorded")["allowed"], 1, "{capabilities:?}");
 }
 
+/// What the target's package manager lists is in both places.
+fn lists_packages(report: &Value, directory: &Path) {
+    let list = fs::read_to_string(directory.join("image.packages.json")).expect("it is beside the artifacts");
+    let list: Value = serde_json::from_str(&list).expect("it is JSON");
+    assert_eq!(report["packages"], list);
+    assert_eq!(list, serde_json::json!([{"architecture": "all", "name": "<b>evil", "version": "1<i>"}]));
+}
+
 /// The three sums are of the same bytes, and each knows what the hostile element wrote.
 fn knows_the_bytes(report: &Value) {
     let bytes = &report["bytes"];
     let total = bytes["total"].as_u64().expect("a number of bytes");
     assert!((6 << 20..512 << 20).contains(&total), "{total}");
     assert_eq!(bytes["tree"]["b"], total);
-    let of = |share: &Value| share["bytes"].as_u64().expect("a number of bytes");
+    let of = |share: &Value| share["b"].as_u64().expect("a number of bytes");
     for view in ["packages", "elements"] {
         assert_eq!(list(bytes, view).iter().map(of).sum::<u64>(), total, "{view}");
     }
     let share = |view: &str, name: &str| {
-        let shares = list(bytes, view).iter().find(|share| share["name"] == name);
+        let shares = list(bytes, view).iter().find(|share| share["n"] == name);
         of(shares.unwrap_or_else(|| panic!("{name} in {view}: {bytes}")))
     };
     assert!((2 << 20..3 << 20).contains(&share("packages", "<b>evil")));

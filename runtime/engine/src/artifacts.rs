@@ -128,7 +128,7 @@ impl Build<'_> {
 
     /// Lists the target's packages and sums up its bytes, for the record.
     pub(crate) fn list_packages(&mut self) -> Result<(), Failure> {
-        self.measure();
+        self.measure()?;
         // A target without a distribution we know (a container's file system, a test's) has no list.
         let Ok(manager) = self.package_manager() else { return Ok(()) };
         let command = manager.list_installed();

@@ -86,12 +86,32 @@ pub fn without_hooks(tree: &Path, to: &Path) -> Result<()> {
             copy(&from, &to.join(&name))?;
             continue;
         }
-        make_dir(&to.join(&name))?;
+        // A directory with nothing else in it would tell which phases have hooks.
         for entry in names(&from)?.iter().filter(|entry| !is_program(&from.join(entry))) {
+            make_dir(&to.join(&name))?;
             copy(&from.join(entry), &to.join(&name).join(entry))?;
         }
     }
     Ok(())
+}
+
+/// Removes the programs of a directory, and the directory when nothing else is in it.
+///
+/// # Errors
+/// When one can't be removed.
+pub fn remove_programs(directory: &Path) -> Result<()> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    let (programs, others): (Vec<String>, Vec<String>) =
+        names(directory)?.into_iter().partition(|name| is_program(&directory.join(name)));
+    for program in programs {
+        remove_file(directory, Path::new(&program))?;
+    }
+    match others.is_empty() {
+        true => fs::remove_dir(directory).with_context(|| format!("removing {}", directory.display())),
+        false => Ok(()),
+    }
 }
 
 /// Every file of a tree, by its path in it, with a text that stands for what it is.
@@ -188,7 +208,7 @@ fn merge_element(directory: &Path, tree: &Path, own: &mut dyn FnMut(PathBuf)) ->
 }
 
 /// Copies a file, link or directory as it is; a directory that exists is merged, a file is replaced.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+fn copy(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("copying {} to {}", from.display(), to.display());
     let metadata = fs::symlink_metadata(from).with_context(context)?;
     if metadata.is_dir() {

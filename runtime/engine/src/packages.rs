@@ -1,6 +1,7 @@
 //! The phase's one package transaction: names are mapped now that the phase's variables are known, packages are downloaded with network
 //! and installed without.
 
+use dibw_compat::environment::Variables;
 use dibw_plan::packages::manager::{Command, Manager, Options};
 use dibw_plan::packages::{PackageRequest, Transaction, is_removal, resolve_transaction};
 use dibw_plan::{FaultKind, Phase};
@@ -48,9 +49,15 @@ impl Build<'_> {
         done.and(allowed)
     }
 
+    /// Variables that say what the target is: those of the phase or, where it has none, of one before it.
+    pub(crate) fn variables_of_target(&self) -> &Variables {
+        if self.variables.contains_key("DISTRO_NAME") { &self.variables } else { &self.target_variables }
+    }
+
     /// The package manager of the target's distribution.
     pub(crate) fn package_manager(&self) -> Result<Manager, Failure> {
-        let distro = self.variables.get("DISTRO_NAME").map_or("", String::as_str);
+        let variables = self.variables_of_target();
+        let distro = variables.get("DISTRO_NAME").map_or("", String::as_str);
         Manager::for_distro(distro).ok_or_else(|| {
             let failure =
                 Failure::new(format!("no package manager is known for the distribution {distro:?}"))

@@ -113,6 +113,8 @@ pub struct Build<'a> {
     pub(crate) base_variables: Variables,
     /// Variables of the phase.
     pub(crate) variables: Variables,
+    /// Variables of the last phase that knew the target's distribution.
+    pub(crate) target_variables: Variables,
     /// Whose they are: hooks in the target or on the host.
     pub(crate) side: Side,
     /// Phases whose typed hooks were asked for their packages.
@@ -268,6 +270,7 @@ impl<'a> Build<'a> {
             base_variables: caller.variables.clone(),
             owner: caller.owner,
             variables: Variables::new(),
+            target_variables: Variables::new(),
             side: Side::Outside,
             rehearsed: BTreeSet::new(),
             image_bytes: None,

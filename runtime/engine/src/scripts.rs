@@ -208,17 +208,11 @@ impl Build<'_> {
             return Ok(self.hooks.clone());
         }
         for phase in Phase::ALL {
-            let directory = self.hooks_in_target.join(format!("{phase}.d"));
-            for name in crate::hooks_tree::names(&directory).unwrap_or_default() {
-                let path = directory.join(&name);
-                if crate::hooks_tree::is_program(&path) {
-                    std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
-                }
-            }
+            crate::hooks_tree::remove_programs(&self.hooks_in_target.join(format!("{phase}.d")))?;
         }
         if let Some((phase, name)) = own {
             let inner = Path::new(&format!("{phase}.d")).join(name);
-            crate::hooks_tree::copy(&self.hooks.join(&inner), &self.hooks_in_target.join(&inner))?;
+            crate::hooks_tree::copy_files(&self.hooks, &self.hooks_in_target, [&inner])?;
         }
         Ok(self.hooks_in_target.clone())
     }
@@ -263,6 +257,10 @@ impl Build<'_> {
 
     /// Variables begin anew in each phase; its `environment.d` comes over them.
     pub(crate) fn enter_phase(&mut self, phase: Phase) {
+        // What the target is stays known in phases without variables of their own.
+        if self.variables.contains_key("DISTRO_NAME") {
+            self.target_variables = std::mem::take(&mut self.variables);
+        }
         self.side = phase.side();
         self.variables = match self.side {
             Side::Inside => environment::for_target(&self.base_variables, IN_TARGET_TOOLS),

@@ -1,4 +1,5 @@
-//! Where the bytes of an image are: one walk through its file systems, summed by directory, by package and by element.
+//! Where the bytes of an image are: one walk through its file systems, summed by directory, by package and by element. Knows nothing of
+//! pages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use dibw_sys::tree_walk::{Entry, walk_tree};
 
-use super::data::{Bytes, Node, Share};
+use super::data::{Bytes, Node};
 use super::dpkg::Packages;
 use super::origin::Origin;
 use super::tree::Tree;
@@ -17,8 +18,9 @@ const NO_PACKAGE: &str = "(not of a package)";
 const NOT_KNOWN: &str = "(not known)";
 const OTHERS: &str = "(others)";
 
-/// Most shares that are told apart.
-const MOST_SHARES: usize = 2000;
+/// Most packages that are told apart, in all and in one element.
+const MOST_PACKAGES: usize = 2000;
+const MOST_IN_ELEMENT: usize = 100;
 
 /// For whom steps and packages are.
 #[derive(Debug, Default)]
@@ -43,11 +45,10 @@ struct Sums<'a> {
     packages: &'a Packages,
     origin: &'a Origin,
     elements: &'a Elements,
-    /// Bytes and inodes by number of the package.
-    by_package: Vec<(u64, u64)>,
-    without_package: (u64, u64),
-    directories: (u64, u64),
-    by_element: BTreeMap<String, (u64, u64)>,
+    directories: u64,
+    inodes: u64,
+    /// Bytes by element, and in it by number of the package.
+    files: BTreeMap<&'a str, BTreeMap<Option<usize>, u64>>,
 }
 
 /// Sums up the file systems at these places, the root file system first: where it is mounted in the image, and where it is now.
@@ -61,15 +62,7 @@ pub(super) fn sum(
     elements: &Elements,
     go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Bytes> {
-    let mut sums = Sums {
-        packages,
-        origin,
-        elements,
-        by_package: vec![(0, 0); packages.len()],
-        without_package: (0, 0),
-        directories: (0, 0),
-        by_element: BTreeMap::new(),
-    };
+    let mut sums = Sums { packages, origin, elements, directories: 0, inodes: 0, files: BTreeMap::new() };
     let mut all: Option<Tree> = None;
     for (mount_point, place) in file_systems {
         let tree = sums.walk(mount_point.trim_matches('/'), place, go_on)?;
@@ -94,8 +87,9 @@ impl<'a> Sums<'a> {
                 None => tree = Some(Tree::new(entry.bytes)),
                 Some(tree) => tree.add(entry.depth, name(entry.path), entry.is_dir, entry.bytes),
             }
+            self.inodes += 1;
             if entry.is_dir {
-                add(&mut self.directories, entry.bytes);
+                self.directories += entry.bytes;
                 return go_on();
             }
             match mount_point {
@@ -109,16 +103,8 @@ impl<'a> Sums<'a> {
 
     fn file(&mut self, path: &[u8], entry: &Entry<'_>) {
         let package = self.packages.of(path);
-        let sum = package.and_then(|number| self.by_package.get_mut(number));
-        add(sum.unwrap_or(&mut self.without_package), entry.bytes);
         let element = self.element(path, package.map(|number| self.packages.name(number)));
-        match self.by_element.get_mut(element) {
-            Some(sum) => add(sum, entry.bytes),
-            None => {
-                let element = element.to_owned();
-                self.by_element.insert(element, (entry.bytes, 1));
-            }
-        }
+        *self.files.entry(element).or_default().entry(package).or_default() += entry.bytes;
     }
 
     /// Who a file is for: the element of the step that wrote it, or that asked for its package.
@@ -133,50 +119,57 @@ impl<'a> Sums<'a> {
     }
 
     fn end(self, tree: Node) -> Bytes {
-        let share = |name: &str, (bytes, inodes): (u64, u64)| Share { name: name.to_owned(), bytes, inodes };
+        let directories = Node { name: DIRECTORIES.to_owned(), bytes: self.directories, ..Node::default() };
         // A package of two architectures is there twice.
-        let mut by_name: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for (number, (bytes, inodes)) in self.by_package.iter().enumerate() {
-            let sum = by_name.entry(self.packages.name(number)).or_default();
-            *sum = (sum.0 + bytes, sum.1 + inodes);
+        let name = |number: &Option<usize>| number.map_or(NO_PACKAGE, |number| self.packages.name(number));
+        let mut by_package: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut elements = vec![directories.clone()];
+        for (element, files) in &self.files {
+            let mut of_element: BTreeMap<&str, u64> = BTreeMap::new();
+            for (number, bytes) in files {
+                *by_package.entry(name(number)).or_default() += bytes;
+                *of_element.entry(name(number)).or_default() += bytes;
+            }
+            elements.push(Node {
+                name: (*element).to_owned(),
+                bytes: of_element.values().sum(),
+                // That nothing is of a package is no news.
+                children: match of_element.keys().all(|name| *name == NO_PACKAGE) {
+                    true => Vec::new(),
+                    false => largest(nodes(of_element), MOST_IN_ELEMENT),
+                },
+            });
         }
-        let rest = [(NO_PACKAGE, self.without_package), (DIRECTORIES, self.directories)];
-        let packages = by_name.into_iter().chain(rest).map(|(name, sum)| share(name, sum));
-        let elements = self.by_element.iter().map(|(name, sum)| (name.as_str(), *sum));
-        let elements = elements.chain([(DIRECTORIES, self.directories)]).map(|(name, sum)| share(name, sum));
-        let elements = largest(elements.collect());
+        let mut packages = nodes(by_package);
+        packages.push(directories);
         Bytes {
             total: tree.bytes,
-            inodes: elements.iter().map(|share| share.inodes).sum(),
+            inodes: self.inodes,
             tree,
-            packages: largest(packages.collect()),
-            elements,
+            packages: largest(packages, MOST_PACKAGES),
+            elements: largest(elements, MOST_PACKAGES),
         }
     }
 }
 
-fn add(sum: &mut (u64, u64), bytes: u64) {
-    *sum = (sum.0 + bytes, sum.1 + 1);
+fn nodes(sums: BTreeMap<&str, u64>) -> Vec<Node> {
+    let node = |(name, bytes): (&str, u64)| Node { name: name.to_owned(), bytes, children: Vec::new() };
+    sums.into_iter().map(node).collect()
 }
 
 fn name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
-/// Largest first; those that are too many are one.
-fn largest(mut shares: Vec<Share>) -> Vec<Share> {
-    shares.retain(|share| share.inodes > 0);
-    shares.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.name.cmp(&right.name)));
-    if shares.len() > MOST_SHARES {
-        let others = shares.split_off(MOST_SHARES);
-        let sum = |of: fn(&Share) -> u64| others.iter().map(of).sum();
-        shares.push(Share {
-            name: OTHERS.to_owned(),
-            bytes: sum(|share| share.bytes),
-            inodes: sum(|share| share.inodes),
-        });
+/// Largest first; those beyond `most` are one.
+fn largest(mut nodes: Vec<Node>, most: usize) -> Vec<Node> {
+    nodes.retain(|node| node.bytes > 0);
+    nodes.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.name.cmp(&right.name)));
+    if nodes.len() > most {
+        let bytes = nodes.split_off(most).iter().map(|node| node.bytes).sum();
+        nodes.push(Node { name: OTHERS.to_owned(), bytes, children: Vec::new() });
     }
-    shares
+    nodes
 }
 
 #[cfg(test)]
@@ -188,7 +181,7 @@ mod tests {
     fn the_same_bytes_are_summed_in_three_ways() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |path: &str| scratch.path().join(path);
-        let mut write = |path: &str, text: &[u8]| {
+        let write = |path: &str, text: &[u8]| {
             std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
             std::fs::write(at(path), text).unwrap();
         };
@@ -209,7 +202,7 @@ mod tests {
         };
         let file_systems = [("/".to_owned(), at("root")), ("/boot".to_owned(), at("boot"))];
         let bytes = sum(&file_systems, &packages, &origin, &elements, &mut || Ok(())).unwrap();
-        let of = |shares: &[Share], name: &str| {
+        let of = |shares: &[Node], name: &str| {
             shares.iter().find(|share| share.name == name).map_or(0, |share| share.bytes)
         };
         assert!(of(&bytes.packages, "vim") >= 300_000);
@@ -217,10 +210,12 @@ mod tests {
         assert_eq!(of(&bytes.elements, "editors"), of(&bytes.packages, "vim"));
         assert!((50_000..100_000).contains(&of(&bytes.elements, "motd")));
         assert!((20_000..50_000).contains(&of(&bytes.elements, NOT_KNOWN)));
-        let total = |shares: &[Share]| shares.iter().map(|share| share.bytes).sum::<u64>();
+        let total = |shares: &[Node]| shares.iter().map(|share| share.bytes).sum::<u64>();
         assert_eq!(total(&bytes.packages), bytes.total);
         assert_eq!(total(&bytes.elements), bytes.total);
         assert_eq!(bytes.tree.bytes, bytes.total);
         assert_eq!(bytes.tree.children[0].name, "boot");
+        let editors = bytes.elements.iter().find(|element| element.name == "editors").unwrap();
+        assert_eq!(editors.children[0].name, "vim");
     }
 }

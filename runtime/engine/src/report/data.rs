@@ -39,6 +39,8 @@ pub struct Report {
     pub bytes: Option<Bytes>,
     /// Installed packages.
     pub packages: Vec<PackageRecord>,
+    /// Packages beyond those that are listed.
+    pub more_packages: usize,
     /// What elements asked for, by element and capability.
     pub capabilities: Vec<CapabilityRecord>,
     /// Warnings and errors.
@@ -155,12 +157,12 @@ pub struct Bytes {
     /// By directory.
     pub tree: Node,
     /// By package, largest first.
-    pub packages: Vec<Share>,
-    /// By element, largest first.
-    pub elements: Vec<Share>,
+    pub packages: Vec<Node>,
+    /// By element, largest first, and in each by package.
+    pub elements: Vec<Node>,
 }
 
-/// A file, a directory with what is in it, or what is too small to be told apart.
+/// A file, a directory with what is in it, a package, or an element with its packages; what is known instead is in parentheses.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Its name, as far as it can be shown.
@@ -169,18 +171,7 @@ pub struct Node {
     /// Allocated bytes.
     #[serde(rename = "b")]
     pub bytes: u64,
-    /// What is in it, largest first; less than its bytes where something is too small to be told apart.
+    /// What is in it, largest first; less in sum than its bytes where something is too small to be told apart.
     #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Node>,
-}
-
-/// The share of a package or an element.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Share {
-    /// Its name, or what is known instead in parentheses.
-    pub name: String,
-    /// Allocated bytes.
-    pub bytes: u64,
-    /// Inodes.
-    pub inodes: u64,
 }

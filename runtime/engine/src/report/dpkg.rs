@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::path_map::PathMap;
+use super::tree::shown;
 use crate::target::TargetFiles;
 
 const INFO: &str = "/var/lib/dpkg/info";
@@ -42,7 +43,7 @@ impl Packages {
             let Some(rest) = left.checked_sub(list.len()) else { break };
             left = rest;
             let number = packages.names.len() as u32;
-            packages.names.push(package.split(':').next().unwrap_or(package).to_owned());
+            packages.names.push(shown(package.split(':').next().unwrap_or(package).as_bytes()));
             for path in list.split(|byte| *byte == b'\n') {
                 packages.files.insert(&real(path, &links), number);
             }
@@ -58,11 +59,6 @@ impl Packages {
     /// The name of a package.
     pub(super) fn name(&self, number: usize) -> &str {
         self.names.get(number).map_or("", String::as_str)
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.names.len()
     }
 
     fn read_status(&mut self, status: &str) {
@@ -163,7 +159,7 @@ mod tests {
         let owner = |path: &str| packages.of(path.as_bytes()).map(|number| packages.name(number));
         assert_eq!(owner("usr/lib/libc.so"), Some("libc6"));
         assert_eq!(owner("usr/bin/bash"), Some("bash"));
-        assert_eq!((owner("usr/bin/sh"), packages.len()), (None, 2));
+        assert_eq!((owner("usr/bin/sh"), packages.names.len()), (None, 2));
     }
 
     #[test]

@@ -133,21 +133,16 @@ mod tests {
     #[test]
     fn no_name_breaks_out() {
         let name = "</script><img src=x onerror='alert(1)'>\"&\u{2028}";
-        for text in [escape(name), embedded(name)] {
-            assert!(!text.contains(['<', '>', '\u{2028}']) || text.contains("&#39;"), "{text}");
-            assert!(!text.contains('<') && !text.contains('>'), "{text}");
+        for shown in [escape(name), embedded(name)] {
+            assert!(!shown.contains(['<', '>']), "{shown}");
         }
         let json = serde_json::to_string(name).unwrap();
         let back: String = serde_json::from_str(&embedded(&json)).unwrap();
         assert_eq!(back, name);
         let filled = fill("{{A}}-{{B}}.", &[("A", "{{B}}"), ("B", "}}{{A}}")]);
         assert_eq!(filled, "{{B}}-}}{{A}}.");
-        let table = table("", &[("Name", "code")], vec![vec![text_cell(name)]]);
+        let table = table("", &[("Name", "code")], vec![vec![text(name)]]);
         assert!(!table.contains("<img"), "{table}");
-    }
-
-    fn text_cell(name: &str) -> Cell {
-        super::text(name)
     }
 
     #[test]

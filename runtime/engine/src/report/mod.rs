@@ -12,6 +12,7 @@ mod origin;
 mod page;
 mod path_map;
 mod recorder;
+mod timeline;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +32,15 @@ use self::dpkg::Packages;
 use self::origin::Origin;
 pub use self::recorder::{Kept, Recorder};
 use crate::events::Level;
+use crate::failure::Failure;
 use crate::run::Build;
+use crate::target::TargetFiles;
 
 /// What a step that is no element's is said to be for.
 const RUNTIME: &str = "(dibw itself)";
+
+/// Most packages that are listed.
+const MOST_PACKAGES: usize = 5000;
 
 /// For whom packages are that were asked for with `-p`.
 const COMMAND_LINE: &str = "(the command line)";
@@ -44,6 +50,7 @@ pub(crate) struct Findings {
     recorder: Rc<Recorder>,
     began: SystemTime,
     origin: Option<Origin>,
+    /// May be recalled with outputs of an earlier build, which need no disk to be made.
     pub(crate) bytes: Option<Bytes>,
 }
 
@@ -64,42 +71,39 @@ impl Build<'_> {
     }
 
     /// Finds out where the bytes of the image are. Called when nothing changes them any more, and they are still mounted.
-    pub(crate) fn measure(&mut self) {
+    ///
+    /// # Errors
+    /// When there is no target to look at.
+    pub(crate) fn measure(&mut self) -> Result<(), Failure> {
         if self.findings.origin.is_none() {
             self.note_origin();
         }
-        match self.measured() {
+        let target = self.target()?;
+        let packages = Packages::read(&TargetFiles::open(&target)?);
+        let elements =
+            Elements { of_steps: self.steps_for(), of_packages: packages.wished_by(&self.wishes()) };
+        let origin = self.findings.origin.take().unwrap_or_default();
+        let places = self.file_systems(target);
+        match bytes::sum(&places, &packages, &origin, &elements, &mut || self.go_on()) {
             Ok(bytes) => self.findings.bytes = Some(bytes),
             Err(error) => self.not_reported("where the bytes of the image are", &error),
         }
-    }
-
-    fn measured(&self) -> Result<Bytes> {
-        let packages =
-            Packages::read(&self.files().map_err(|failure| anyhow::anyhow!("{}", failure.message))?);
-        let elements =
-            Elements { of_steps: self.steps_for(), of_packages: packages.wished_by(&self.wishes()) };
-        let origin = self.findings.origin.as_ref();
-        let none = Origin::default();
-        let places = self.file_systems()?;
-        bytes::sum(&places, &packages, origin.unwrap_or(&none), &elements, &mut || self.go_on())
+        Ok(())
     }
 
     fn not_reported(&self, what: &str, error: &anyhow::Error) {
         self.message(Level::Warn, "", format!("the report does not say {what}: {error:#}"));
     }
 
-    /// The file systems of the image, the root file system first: mount points, and where they are mounted now.
-    fn file_systems(&self) -> Result<Vec<(String, PathBuf)>> {
+    /// The file systems of the image, the root file system first: mount points, and where they are mounted now. Without a disk that is the
+    /// target.
+    fn file_systems(&self, target: PathBuf) -> Vec<(String, PathBuf)> {
         let mounts = self.plan.disk.iter().flat_map(|disk| &disk.layout.mounts);
         let at = |mount_point: &str| self.machine().mounted_at(mount_point);
-        let mut places: Vec<(String, PathBuf)> =
-            mounts.filter_map(|mount| Some((mount.mount_point.clone(), at(&mount.mount_point)?))).collect();
-        places.sort();
-        if places.is_empty() {
-            places.push(("/".to_owned(), self.machine().target()?));
-        }
-        Ok(places)
+        let mounted = mounts.filter_map(|mount| Some((mount.mount_point.clone(), at(&mount.mount_point)?)));
+        let mut places: BTreeMap<String, PathBuf> = mounted.collect();
+        places.entry("/".to_owned()).or_insert(target);
+        places.into_iter().collect()
     }
 
     /// For whom the steps until now were done, by number.
@@ -117,10 +121,10 @@ impl Build<'_> {
 
     /// Packages by their names in the target, and who asked for them.
     fn wishes(&self) -> Vec<(String, String)> {
-        let maps = self.plan.package_maps();
+        let (maps, variables) = (self.plan.package_maps(), self.variables_of_target());
         let of = |request: &PackageRequest| {
             // What can't be mapped has failed the build where it was asked for.
-            let names = resolve_transaction(std::slice::from_ref(request), &maps, &self.variables);
+            let names = resolve_transaction(std::slice::from_ref(request), &maps, variables);
             let element = request.element.clone().unwrap_or_else(|| COMMAND_LINE.to_owned());
             names
                 .map(|names| names.install)
@@ -160,12 +164,21 @@ impl Build<'_> {
                 .map(|(path, bytes, sha256)| ArtifactRecord { name: file_name(&path), bytes, sha256 })
                 .collect(),
             bytes: self.findings.bytes.clone(),
-            packages,
+            more_packages: packages.len().saturating_sub(MOST_PACKAGES),
+            packages: packages.into_iter().take(MOST_PACKAGES).map(shortened).collect(),
             capabilities: capabilities::of_log(audit),
             warnings,
             more_warnings,
         };
         page::page(&report)
+    }
+}
+
+fn shortened(package: PackageRecord) -> PackageRecord {
+    PackageRecord {
+        architecture: tree::shown(package.architecture.as_bytes()),
+        name: tree::shown(package.name.as_bytes()),
+        version: tree::shown(package.version.as_bytes()),
     }
 }
 

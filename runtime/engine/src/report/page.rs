@@ -1,26 +1,20 @@
 //! The page: a report as one HTML file that needs nothing else. Tables and the timeline are made here and need no script; the script adds the
 //! treemap, filters and sorting. A policy in the page lets the browser run that script alone and load nothing.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::data::{Bytes, Report, Share, StepRecord};
-use super::html::{Cell, count, embedded, escape, fill, markup, number, size, table, text, time};
+use super::data::{Bytes, Node, Report, StepRecord};
+use super::html::{count, embedded, escape, fill, markup, number, size, table, text, time};
+use super::timeline;
 use crate::events::{Cached, Level};
 
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
-
-/// Units across the timeline, and the least that a bar takes so that it can be seen.
-const ACROSS: f64 = 1000.0;
-const NARROWEST: f64 = 2.0;
-
-/// Bars of the overview that are too narrow to be seen are left out there.
-const LEAST_OF_STRIP: f64 = 0.5;
 
 /// The page of a report.
 pub(super) fn page(report: &Report) -> String {
@@ -32,9 +26,9 @@ pub(super) fn page(report: &Report) -> String {
             ("FACTS", &facts(report)),
             ("TILES", &tiles(report)),
             ("ARTIFACTS", &artifacts(report)),
-            ("STRIP", &strip(report)),
+            ("STRIP", &timeline::strip(report)),
             ("STEPS_SUMMARY", &format!("{}, in order", count(report.steps.len(), "step"))),
-            ("STEPS", &steps(report)),
+            ("STEPS", &scrolling("", &timeline::steps(report))),
             ("BYTES", &bytes(report.bytes.as_ref())),
             ("PACKAGES", &packages(report)),
             ("CAPABILITIES", &capabilities(report)),
@@ -82,7 +76,12 @@ fn tiles(report: &Report) -> String {
         };
         ("", "Artifact", size(largest.bytes), artifacts)
     }));
-    tiles.push(("", "Packages", grouped(report.packages.len() as u64), String::new()));
+    tiles.push((
+        "",
+        "Packages",
+        grouped((report.packages.len() + report.more_packages) as u64),
+        String::new(),
+    ));
     tiles.push((
         if denied > 0 { "bad" } else { "" },
         "Refused",
@@ -117,121 +116,13 @@ fn artifacts(report: &Report) -> String {
     scrolling("", &table("", &columns, rows.collect()))
 }
 
-/// The whole build as one bar, and what the phases took.
-fn strip(report: &Report) -> String {
-    let mut phases: BTreeMap<&str, Duration> = BTreeMap::new();
-    let mut order: Vec<&str> = Vec::new();
-    let mut bars = String::new();
-    for step in &report.steps {
-        *phases.entry(step.phase.as_str()).or_default() += step.took;
-        if !order.contains(&step.phase.as_str()) {
-            order.push(&step.phase);
-        }
-        let (x, width) = place(report, step);
-        if width >= LEAST_OF_STRIP {
-            bars.push_str(&bar(step, x, width, ""));
-        }
-    }
-    let legend = order.iter().map(|phase| {
-        let took = phases.get(phase).copied().unwrap_or_default();
-        format!(
-            "<li><span class=\"dot {}\"></span>{} <b>{}</b></li>",
-            class(phase),
-            shown_phase(phase),
-            time(took)
-        )
-    });
-    format!(
-        "<svg class=\"strip\" role=\"img\" aria-label=\"Steps of the build by time\" viewBox=\"0 0 {ACROSS} 10\" \
-         preserveAspectRatio=\"none\">{bars}</svg>\n<ul class=\"legend\">{}</ul>",
-        legend.collect::<String>()
-    )
-}
-
-fn steps(report: &Report) -> String {
-    let rows = report.steps.iter().map(|step| {
-        let (x, width) = place(report, step);
-        // The last bar may not begin where it could not be seen.
-        let width = width.max(NARROWEST);
-        let drawn = bar(step, x.min(ACROSS - width), width, "bar");
-        let line = format!(
-            "<svg class=\"gantt\" aria-hidden=\"true\" viewBox=\"0 0 {ACROSS} 10\" preserveAspectRatio=\"none\">{drawn}</svg>"
-        );
-        let phase = format!("<span class=\"dot {}\"></span>{}", class(&step.phase), shown_phase(&step.phase));
-        vec![
-            number(&step.number.to_string(), step.number as f64),
-            markup(phase),
-            text(&step.element),
-            text(&step.title),
-            markup(line),
-            number(&time(step.took), step.took.as_secs_f64()),
-            cache(step),
-        ]
-    });
-    let columns = [
-        ("#", "number"),
-        ("Phase", "whole"),
-        ("Element", ""),
-        ("Step", "code"),
-        ("", "line"),
-        ("Time", "number"),
-        ("Cache", ""),
-    ];
-    scrolling("", &table("sorts", &columns, rows.collect()))
-}
-
-/// Where a step's bar begins, and how wide it is.
-fn place(report: &Report, step: &StepRecord) -> (f64, f64) {
-    let all = report.took.as_secs_f64().max(0.001);
-    (step.start.as_secs_f64() / all * ACROSS, step.took.as_secs_f64() / all * ACROSS)
-}
-
-fn bar(step: &StepRecord, x: f64, width: f64, kind: &str) -> String {
-    let cached = match step.cache {
-        Cached::Hit { .. } => "cached",
-        Cached::No | Cached::Miss { .. } => "",
-    };
-    let titled = match step.phase.as_str() {
-        "" => step.title.clone(),
-        phase => format!("{phase}: {}", step.title),
-    };
-    format!(
-        "<rect class=\"{kind} {cached} {}\" x=\"{x:.2}\" y=\"0\" width=\"{width:.2}\" height=\"10\"><title>{}, {}</title></rect>",
-        class(&step.phase),
-        escape(&titled),
-        time(step.took)
-    )
-}
-
-fn class(phase: &str) -> String {
-    // Phases are ours, but this is a class in markup.
-    let known = dibw_plan::Phase::ALL.iter().find(|known| known.name() == phase);
-    format!("phase-{}", known.map_or("none", |known| known.name()))
-}
-
-fn shown_phase(phase: &str) -> String {
-    if phase.is_empty() { "dibw itself".to_owned() } else { escape(phase) }
-}
-
-fn cache(step: &StepRecord) -> Cell {
-    let badge = |class: &str, word: &str, why: &str| {
-        markup(format!(
-            "<span class=\"badge {class}\">{word}</span><span class=\"why\">{}</span>",
-            escape(why)
-        ))
-    };
-    match &step.cache {
-        Cached::No => text(""),
-        Cached::Hit { saved } => badge("hit", "cached", &format!("took {} then", time(*saved))),
-        Cached::Miss { reason } => badge("miss", "ran", reason),
-    }
-}
-
 fn bytes(bytes: Option<&Bytes>) -> String {
     let Some(bytes) = bytes else {
-        return empty("This could not be found out; a warning says why.");
+        return empty(
+            "Not known: no disk was looked at since the outputs came from the cache, or a warning says why.",
+        );
     };
-    let shares = |heading: &str, shares: &[Share]| {
+    let shares = |heading: &str, shares: &[Node]| {
         let rows = shares.iter().map(|share| {
             vec![
                 text(&share.name),
@@ -262,7 +153,11 @@ fn packages(report: &Report) -> String {
     });
     let columns = [("Package", "code"), ("Version", "code"), ("Architecture", ""), ("Size", "number")];
     let table = scrolling("tall", &table("sorts", &columns, rows.collect()));
-    format!("<div data-filter=\"packages\">{table}</div>")
+    let more = match report.more_packages {
+        0 => String::new(),
+        more => empty(&format!("And {more} more.")),
+    };
+    format!("<div data-filter=\"packages\">{table}{more}</div>")
 }
 
 fn capabilities(report: &Report) -> String {
@@ -334,4 +229,95 @@ fn grouped(number: u64) -> String {
         shown.push(digit);
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::data::{CapabilityRecord, PackageRecord, Warning};
+    use super::*;
+
+    const NAME: &str = "</script><script>alert(1)</script>\"' onmouseover=x";
+
+    fn step(number: usize, phase: &str, start: u64, took: u64, cache: Cached) -> StepRecord {
+        StepRecord {
+            number,
+            phase: phase.to_owned(),
+            element: NAME.to_owned(),
+            title: format!("10-{NAME}"),
+            start: Duration::from_secs(start),
+            took: Duration::from_secs(took),
+            cache,
+        }
+    }
+
+    fn report() -> Report {
+        Report {
+            name: NAME.to_owned(),
+            began: "2026-11-21T18:30:09Z".to_owned(),
+            took: Duration::from_secs(100),
+            steps: vec![
+                step(1, "root", 0, 1, Cached::Hit { saved: Duration::from_secs(61) }),
+                step(2, "install", 1, 99, Cached::Miss { reason: NAME.to_owned() }),
+                step(3, NAME, 100, 0, Cached::No),
+            ],
+            packages: vec![PackageRecord {
+                architecture: NAME.to_owned(),
+                name: NAME.to_owned(),
+                version: NAME.to_owned(),
+            }],
+            capabilities: vec![CapabilityRecord {
+                element: NAME.to_owned(),
+                capability: "target.write".to_owned(),
+                allowed: 1,
+                denied: 2,
+                subjects: vec![NAME.to_owned()],
+                more_subjects: true,
+            }],
+            warnings: vec![Warning {
+                level: Level::Warn,
+                element: String::new(),
+                step: 2,
+                text: NAME.to_owned(),
+            }],
+            bytes: Some(Bytes {
+                total: 4096,
+                inodes: 1,
+                elements: vec![Node { name: NAME.to_owned(), bytes: 4096, children: Vec::new() }],
+                ..Bytes::default()
+            }),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn names_stay_text_wherever_they_are_shown() {
+        let page = page(&report());
+        assert_eq!((page.matches("<script").count(), page.matches("</script").count()), (2, 2));
+        let (shown, _) = page.split_once("<script type=").expect("the data come after what is shown");
+        assert!(!shown.contains("' onmouseover") && !shown.contains("\" onmouseover"), "an attribute");
+        assert!(!page.contains("{{"), "a place of the template was not filled");
+    }
+
+    #[test]
+    fn the_cache_is_told_of_step_by_step_and_in_all() {
+        let page = page(&report());
+        for wanted in [
+            "<dt>Saved by the cache</dt><dd>1m 00s <small>1 cached step</small>",
+            "<span class=\"badge hit\">cached</span><span class=\"why\">took 1m 01s then</span>",
+            "<span class=\"badge miss\">ran</span>",
+            "<dt>Refused</dt><dd>2 ",
+            "<rect class=\"bar cached phase-root\" x=\"0.00\" y=\"0\" width=\"10.00\"",
+            // It would begin where nothing can be seen.
+            "<rect class=\"bar  phase-none\" x=\"998.00\" y=\"0\" width=\"2.00\"",
+        ] {
+            assert!(page.contains(wanted), "{wanted}: {page}");
+        }
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
 }

@@ -129,7 +129,8 @@ fn sort(nodes: &mut [Node]) {
     nodes.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.name.cmp(&right.name)));
 }
 
-fn shown(name: &[u8]) -> String {
+/// A name from the image as it can be shown, at most so long.
+pub(super) fn shown(name: &[u8]) -> String {
     printable(&String::from_utf8_lossy(name)).chars().take(LONGEST_NAME).collect()
 }
 

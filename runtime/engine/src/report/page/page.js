@@ -66,7 +66,7 @@
     return placed;
   };
 
-  const shares = (name, list) => ({ n: name, b: report.bytes.total, c: list.map((share) => ({ n: share.name, b: share.bytes })) });
+  const shares = (name, list) => ({ n: name, b: report.bytes.total, c: list });
 
   const views = report.bytes
     ? [
@@ -75,6 +75,7 @@
         ["Elements", shares("all elements", report.bytes.elements)],
       ]
     : [];
+  const LEVELS = 6;
   let way = [];
 
   // What is in a directory, with what is too small to have a rectangle of its own.
@@ -88,33 +89,40 @@
     const map = byId("tiles");
     const here = way[way.length - 1];
     const fragment = document.createDocumentFragment();
-    const place = (node, path, box, level, hue) => {
-      squarify(inside(node), box).forEach(({ node: child, x, y, w, h }, index) => {
+    // Each takes a part of the hues of what it is in; roots, so that small ones differ too.
+    const place = (node, path, box, level, hues) => {
+      const nodes = inside(node);
+      const all = nodes.reduce((sum, child) => sum + Math.sqrt(child.b), 0);
+      let hue = hues.from;
+      squarify(nodes, box).forEach(({ node: child, x, y, w, h }) => {
+        const own = { from: hue, width: (hues.width * Math.sqrt(child.b)) / all };
+        hue += own.width;
         if (w < 3 || h < 3) return;
-        const color = level === 1 ? (205 + index * 137.5) % 360 : hue;
         const enters = Boolean(child.c && child.c.length);
-        const below = enters && level < 3 && w > 46 && h > 46;
-        const element = make("button", `level-${level}${enters ? " enter" : ""}${child.rest ? " rest" : ""}${below ? " head" : ""}`);
+        const below = enters && level < LEVELS && w > 46 && h > 46;
+        const named = w > 34 && h > 17;
+        const classes = [`level-${Math.min(level, 4)}`, enters && "enter", child.rest && "rest", below && "head", named || "bare"].filter(Boolean).join(" ");
+        const element = make("button", classes);
         element.type = "button";
         element.style.left = `${x}px`;
         element.style.top = `${y}px`;
         element.style.width = `${w}px`;
         element.style.height = `${h}px`;
-        element.style.setProperty("--hue", String(Math.round(color)));
+        element.style.setProperty("--hue", String(Math.round(own.from + own.width / 2) % 360));
         const names = [...path, child];
         const shown = names.map((part) => part.n).join("/");
         element.title = `${shown}\n${size(child.b)}, ${percent(child.b, way[0].b)} of all`;
         element.setAttribute("aria-label", `${shown}, ${size(child.b)}`);
         if (level > 1) element.tabIndex = -1;
-        if (w > 34 && h > 17) element.append(make("span", "", child.n));
+        if (named) element.append(make("span", "", child.n));
         if (below ? w > 110 : w > 50 && h > 34) element.append(make("span", "size", size(child.b)));
         const target = enters ? names : path;
         if (target.length) element.addEventListener("click", () => go([...way, ...target]));
         fragment.append(element);
-        if (below) place(child, names, { x: x + 3, y: y + 20, w: w - 6, h: h - 23 }, level + 1, color);
+        if (below) place(child, names, { x: x + 3, y: y + 20, w: w - 6, h: h - 23 }, level + 1, own);
       });
     };
-    place(here, [], { x: 0, y: 0, w: map.clientWidth, h: map.clientHeight }, 1, 0);
+    place(here, [], { x: 0, y: 0, w: map.clientWidth, h: map.clientHeight }, 1, { from: 190, width: 330 });
     map.replaceChildren(fragment);
   };
 
