@@ -317,6 +317,27 @@ fn hooks_on_the_host_always_run_and_what_they_leave_counts() {
 }
 
 #[test]
+fn a_typed_hook_is_found_by_what_the_host_saw_it_read() {
+    if !root("a_typed_hook_is_found_by_what_the_host_saw_it_read") {
+        return;
+    }
+    let dibw = builder();
+    let typed = ["motd", "--set", "motd.text=hello"];
+    build(&dibw, &typed);
+    dibw.file("elements/site/install.d/90-last", "#!/bin/bash\necho changed >/etc/last\n");
+    let said = build(&dibw, &typed);
+    assert_eq!((reason(&said, ": 90-last"), reason(&said, ": 50-motd")), ("script changed", "hit"));
+    assert_eq!(archived(&dibw, "etc/motd"), "hello");
+    // It looks for this directory before it writes.
+    dibw.file("elements/site/install.d/90-last", "#!/bin/bash\nmkdir /etc/update-motd.d\n");
+    let said = build(&dibw, &typed);
+    assert_eq!(reason(&said, ": 50-motd"), "/etc/update-motd.d: appeared");
+    let said = build(&dibw, &["motd", "--set", "motd.text=other"]);
+    assert_eq!(reason(&said, ": 50-motd"), "configuration of motd changed");
+    assert_eq!(archived(&dibw, "etc/motd"), "other");
+}
+
+#[test]
 fn shells_open_before_and_after_steps_and_where_one_failed() {
     if !root("shells_open_before_and_after_steps_and_where_one_failed") {
         return;
@@ -347,6 +368,89 @@ fn shells_open_before_and_after_steps_and_where_one_failed() {
     assert_eq!(failing.args(["fake-os", "block-device-gpt", "site"]).run().0, 1);
     let (code, stdout, stderr) = shell(&["--failed", "-c", "cat /etc/half; ls /etc/thrown-away; exit 0"]);
     assert_eq!((code, stdout.as_str()), (0, "half\n"), "{stderr}");
+}
+
+/// Kinds, modes, owners, sizes and names of everything in an archive, and what is in `/etc`; no times.
+fn contents(dibw: &Dibw, archive: &str) -> Vec<String> {
+    let tar = |args: &[&str]| {
+        let output = std::process::Command::new("tar").args(args).current_dir(dibw.dir()).output();
+        String::from_utf8_lossy(&output.expect("tar can be started").stdout).into_owned()
+    };
+    let listing = tar(&["--numeric-owner", "--full-time", "-tvf", archive]);
+    let without_times = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Mode, owner, size, date, time, name.
+        let (before, name) = (fields.get(..3).unwrap_or_default(), fields.get(5..).unwrap_or_default());
+        format!("{} {}", before.join(" "), name.join(" "))
+    };
+    let mut lines: Vec<String> = listing.lines().map(without_times).collect();
+    lines.push(tar(&["-xOf", archive, "./etc"]));
+    lines
+}
+
+/// The arguments of a build, of which only the name and a variable differ.
+fn named(dibw: &Dibw, name: &str, word: &str, more: &[&str]) -> std::process::Command {
+    let mut command = dibw.command();
+    command
+        .args(["build", "-n", "--overwrite", "-t", "tar,qcow2", "--image-size", "256MiB", "-o", name])
+        .args(more);
+    command.args(["fake-os", "block-device-gpt", "site"]).env("DIB_WORD", word);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command
+}
+
+#[test]
+fn builds_that_are_killed_never_poison_the_cache() {
+    if !root("builds_that_are_killed_never_poison_the_cache") {
+        return;
+    }
+    const INSTANTS: u32 = 20;
+    let dibw = builder();
+    let began = std::time::Instant::now();
+    assert!(named(&dibw, "image", "0", &[]).status().expect("dibw can be started").success());
+    let length = began.elapsed();
+    for instant in 0..INSTANTS {
+        // Now from the start, now with some layers, and with one or another variable.
+        if instant % 5 == 0 {
+            again(&dibw).args(["cache", "prune", "--all"]).succeed();
+        }
+        let mut child =
+            named(&dibw, "image", &(instant % 3).to_string(), &[]).spawn().expect("dibw can be started");
+        std::thread::sleep(length * (instant * 7 % INSTANTS) / INSTANTS);
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a child can be waited for");
+        let verified = again(&dibw).args(["cache", "verify"]).succeed().stdout;
+        assert!(verified.ends_with(" whole, 0 damaged\n"), "{instant}: {verified}");
+    }
+    for word in ["0", "1", "2"] {
+        assert!(named(&dibw, "image", word, &[]).status().expect("started").success());
+        assert!(named(&dibw, "fresh", word, &["--no-cache"]).status().expect("started").success());
+        assert_eq!(contents(&dibw, "image.tar"), contents(&dibw, "fresh.tar"), "{word}");
+    }
+}
+
+#[test]
+fn two_builds_at_once_share_the_cache() {
+    if !root("two_builds_at_once_share_the_cache") {
+        return;
+    }
+    let dibw = builder();
+    for round in 0..3 {
+        let word = round.to_string();
+        let mut both = ["one", "two"].map(|name| named(&dibw, name, &word, &[]).spawn().expect("started"));
+        for child in &mut both {
+            assert!(child.wait().expect("waited for").success());
+        }
+        assert_eq!(contents(&dibw, "one.tar"), contents(&dibw, "two.tar"));
+        let verified = again(&dibw).args(["cache", "verify"]).succeed().stdout;
+        assert!(verified.ends_with(" whole, 0 damaged\n"), "{verified}");
+    }
+    assert!(named(&dibw, "fresh", "2", &["--no-cache"]).status().expect("started").success());
+    assert_eq!(contents(&dibw, "one.tar"), contents(&dibw, "fresh.tar"));
+    let again =
+        named(&dibw, "one", "2", &["--log-format", "json"]).stderr(std::process::Stdio::piped()).output();
+    let said = String::from_utf8_lossy(&again.expect("started").stderr).into_owned();
+    assert!(said.contains("\"hit\"") && !said.contains("\"miss\""), "{said}");
 }
 
 #[test]

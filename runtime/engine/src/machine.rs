@@ -165,9 +165,15 @@ pub trait Machine: Disks + Downloads {
         Ok(None)
     }
 
-    /// What the last command that was observed has read; none when there was none, or it can't be known.
-    fn take_reads(&mut self) -> Option<Reads> {
-        None
+    /// What is read of the layers below the uppermost is remembered from now on, by commands in the target and through [`Machine::target`].
+    fn observe(&mut self) {}
+
+    /// Ends that, and says what was read since, or by the last command that was observed; none when it can't be known.
+    ///
+    /// # Errors
+    /// When something still uses the target, or the layers can't be read.
+    fn take_reads(&mut self) -> Result<Option<Reads>> {
+        Ok(None)
     }
 
     /// Whether hooks on the host have left something mounted in the target.

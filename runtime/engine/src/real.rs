@@ -18,7 +18,7 @@ use dibw_sys::full::is_full;
 use dibw_sys::limits::Limits;
 use dibw_sys::loops::LoopIdentity;
 use dibw_sys::mounts::{Mount, unmount};
-use dibw_sys::observed::Reads;
+use dibw_sys::observed::{ObservedTree, Reads};
 use dibw_sys::overlay::TargetTree;
 use dibw_sys::process::{Finished, Status, ToolCommand};
 use dibw_sys::runner::Runner;
@@ -60,8 +60,12 @@ pub struct RealMachine {
     limits: Limits,
     /// What commands tried and were denied, until somebody asks.
     attempts: Vec<Attempt>,
-    /// What an observed command has read, until somebody asks.
+    /// What was read while it was observed, until somebody asks.
     reads: Option<Reads>,
+    /// Everything is observed, not only commands that ask for it.
+    observing: bool,
+    /// Through which the target is mounted.
+    view: Option<ObservedTree>,
     /// Last: everything else lies in it.
     work: Option<WorkDir>,
 }
@@ -102,6 +106,8 @@ impl RealMachine {
             limits: limits(resources)?,
             attempts: Vec::new(),
             reads: None,
+            observing: false,
+            view: None,
             work: Some(work),
         })
     }
@@ -171,10 +177,12 @@ impl RealMachine {
         };
         let finished = match &self.moved {
             Some(mount) => run(&self.runner, &TargetSource::Tree(mount.dir()), &sandboxed),
-            None if command.observed && self.hook_mounts.is_empty() && dibw_sys::observed::is_possible() => {
+            None if self.is_observed(command) => {
+                self.end_view()?;
                 let (view, observed) = self.tree.sandbox_root_observed(self.runner.id_base())?;
                 let finished = run(&self.runner, &TargetSource::Layers(view), &sandboxed);
-                self.reads = Some(observed.finish()?);
+                let reads = observed.finish()?;
+                self.reads = Some(self.reads.take().unwrap_or_else(Reads::none).and(reads));
                 finished
             }
             None => {
@@ -192,6 +200,20 @@ impl RealMachine {
         finished.map(|finished| self.ended(finished))
     }
 
+    fn is_observed(&self, command: &Inside) -> bool {
+        let wanted = command.observed && self.hook_mounts.is_empty() && dibw_sys::observed::is_possible();
+        self.observing || wanted
+    }
+
+    /// Takes the target down that is mounted over a view, and keeps what was read through it.
+    fn end_view(&mut self) -> Result<()> {
+        let Some(view) = self.view.take() else { return Ok(()) };
+        self.tree.unmount()?;
+        let reads = view.finish()?;
+        self.reads = Some(self.reads.take().unwrap_or_else(Reads::none).and(reads));
+        Ok(())
+    }
+
     /// How a command ended; what it was denied is remembered.
     fn ended(&mut self, finished: Finished) -> Ending {
         self.attempts.extend(finished.attempts.iter().cloned());
@@ -204,6 +226,7 @@ type Run<'a> = dyn FnMut(&Runner, &TargetSource<'_>, &SandboxCommand) -> Result<
 
 impl Machine for RealMachine {
     fn begin_layer(&mut self, name: &str) -> Result<()> {
+        self.end_view()?;
         match self.moved {
             // The file systems of the image are there; their changes have no layers.
             Some(_) => Ok(()),
@@ -212,6 +235,7 @@ impl Machine for RealMachine {
     }
 
     fn restart_layer(&mut self, name: &str) -> Result<()> {
+        self.end_view()?;
         if self.moved.is_none() {
             self.tree.discard_top()?;
         }
@@ -223,11 +247,21 @@ impl Machine for RealMachine {
     }
 
     fn end_layer(&mut self) -> Result<Option<PathBuf>> {
+        self.end_view()?;
         self.tree.end_layer()
     }
 
-    fn take_reads(&mut self) -> Option<Reads> {
-        self.reads.take()
+    fn observe(&mut self) {
+        if self.moved.is_none() && self.hook_mounts.is_empty() && dibw_sys::observed::is_possible() {
+            self.observing = true;
+            self.reads = Some(Reads::none());
+        }
+    }
+
+    fn take_reads(&mut self) -> Result<Option<Reads>> {
+        self.end_view()?;
+        self.observing = false;
+        Ok(self.reads.take())
     }
 
     fn has_hook_mounts(&self) -> bool {
@@ -243,6 +277,12 @@ impl Machine for RealMachine {
     fn target(&mut self) -> Result<PathBuf> {
         match &self.moved {
             Some(mount) => Ok(mount.dir().to_path_buf()),
+            None if self.observing => {
+                if self.view.is_none() {
+                    self.view = Some(self.tree.mount_plain_observed()?.1);
+                }
+                Ok(self.tree.mount_point().to_path_buf())
+            }
             None => self.tree.mount_plain().map(Path::to_path_buf),
         }
     }
@@ -343,6 +383,7 @@ impl Machine for RealMachine {
         // A further signal must not break the unwinding.
         let _shield = signals::Shield::raise();
         let mut errors: Vec<anyhow::Error> = self.uncover_disk().err().into_iter().collect();
+        errors.extend(self.end_view().err());
         errors.extend(self.drop_tmpfs().err());
         errors.extend(self.disk.release());
         errors.extend(self.drop_hook_mounts().err());

@@ -88,6 +88,9 @@ pub struct Build<'a> {
     pub(crate) layers: Option<Layers>,
     /// Warnings of the current step.
     pub(crate) warnings: Rc<Warnings>,
+    /// Variables that the component's hook set which ran last, and whether it had packages installed that were not foreseen.
+    pub(crate) set_by_hook: Variables,
+    pub(crate) more_packages: bool,
     /// The file systems of the image are the target.
     pub(crate) on_disk: bool,
     /// How far this goes.
@@ -289,6 +292,8 @@ impl<'a> Build<'a> {
             layers: None,
             warnings,
             on_disk: false,
+            set_by_hook: Variables::new(),
+            more_packages: false,
             goal: Goal::default(),
             stopped: false,
             loaded: BTreeMap::new(),

@@ -33,6 +33,7 @@ impl<'a> Build<'a> {
         self.index_updated &= !left.new_repositories;
         self.base_variables.extend(left.variables.clone());
         self.variables.extend(left.variables.clone());
+        self.set_by_hook = left.variables.clone();
         self.unforeseen(element, phase, left)
     }
 
@@ -50,6 +51,7 @@ impl<'a> Build<'a> {
         if left.install.is_empty() && left.remove.is_empty() {
             return Ok(());
         }
+        self.more_packages = true;
         let text = "asks for packages that were not foreseen: one more transaction";
         self.message(Level::Info, &element.name, text);
         self.transaction(&package_requests(&element.name, phase, &left))

@@ -71,6 +71,8 @@ impl Build<'_> {
                 self.add_variables(&mut inputs, self.inside_variables());
                 self.add_component(&mut inputs, step.element.as_deref());
                 self.add_offers(&mut inputs);
+                let settings = self.kernel.borrow().get(step.element.as_deref().unwrap_or_default()).cloned();
+                inputs.add("settings of the kernel", serde_json::to_string(&settings).context("settings")?);
             }
             Action::Packages { .. } => {
                 self.add_variables(&mut inputs, self.inside_variables());

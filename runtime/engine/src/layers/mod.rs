@@ -112,6 +112,8 @@ struct Left {
     variables: Variables,
     index_updated: bool,
     hooks_gone: Vec<PathBuf>,
+    /// What a component's hook itself set.
+    set: Variables,
     requested: BTreeSet<(Phase, String)>,
     rehearsed: BTreeSet<Phase>,
     kernel: BTreeMap<String, KernelSettings>,
@@ -228,10 +230,15 @@ impl Build<'_> {
             self.stopped = true;
             return Ok(self.ran(&title, inputs, reason));
         }
+        if step.action == Action::Hook {
+            self.machine().observe();
+        }
         let before = self.runs_outside(step).then(|| self.marks()).transpose()?;
         let began = Instant::now();
         self.plain(number, step)?;
-        let reads = self.machine().take_reads().filter(|reads| *reads != Reads::Everything);
+        let reads = self.machine().take_reads()?.filter(|reads| *reads != Reads::Everything);
+        // More packages came in the same step: what that did to the machine's state is not in the layer alone.
+        let reads = reads.filter(|_| !std::mem::take(&mut self.more_packages));
         let loose_key = reads.as_ref().map(|_| inputs.loose_key());
         let kept =
             Kept { title: title.clone(), key, loose_key, reads, network, took: began.elapsed(), before };
@@ -354,6 +361,9 @@ impl Build<'_> {
     /// Whether it is worth to know what a step reads of the target: it comes after most that can change, or it takes long.
     pub(crate) fn observes(&self, step: &Step) -> bool {
         let Some(layers) = self.layers.as_ref().filter(|_| !self.on_disk) else { return false };
+        if step.action == Action::Hook {
+            return true;
+        }
         let script = matches!(step.action, Action::Script { .. });
         let inside = step.phase.is_some_and(|phase| phase.side() == Side::Inside);
         let long = || layers.known(&step_title(step)).is_some_and(|known| known.took > WORTH);
@@ -375,15 +385,24 @@ impl Build<'_> {
             crate::hooks_tree::remove_file(&self.hooks, gone)?;
         }
         self.look_at_hooks()?;
-        // What steps before this one left may be another than when the layer was made; a hook in the target adds nothing to it.
-        if fit == Fit::Exact {
-            let work = self.work_text();
-            self.base_variables = moved(left.base_variables, WORK, &work);
-            self.variables = moved(left.variables, WORK, &work);
-            self.index_updated = left.index_updated;
-            self.requested = left.requested;
-            self.rehearsed = left.rehearsed;
-            *self.kernel.borrow_mut() = left.kernel;
+        let work = self.work_text();
+        match fit {
+            Fit::Exact => {
+                self.base_variables = moved(left.base_variables, WORK, &work);
+                self.variables = moved(left.variables, WORK, &work);
+                self.index_updated = left.index_updated;
+                self.requested = left.requested;
+                self.rehearsed = left.rehearsed;
+                *self.kernel.borrow_mut() = left.kernel;
+            }
+            // What steps before this one left may be another than when the layer was made: only what it adds itself counts.
+            Fit::ByReads => {
+                let element = &self.current.element;
+                let settings = left.kernel.get(element).map(|settings| (element.clone(), settings.clone()));
+                self.kernel.borrow_mut().extend(settings);
+                self.base_variables.extend(left.set.clone());
+                self.variables.extend(left.set);
+            }
         }
         for record in left.records {
             self.audit.borrow_mut().add(&record.into())?;
@@ -490,13 +509,14 @@ impl Build<'_> {
     }
 
     /// What the step that ran last left beside the target.
-    fn left(&self, hooks_gone: Vec<PathBuf>) -> Result<serde_json::Value> {
+    fn left(&mut self, hooks_gone: Vec<PathBuf>) -> Result<serde_json::Value> {
         let work = self.work_text();
         let left = Left {
             base_variables: moved(self.base_variables.clone(), &work, WORK),
             variables: moved(self.variables.clone(), &work, WORK),
             index_updated: self.index_updated,
             hooks_gone,
+            set: std::mem::take(&mut self.set_by_hook),
             requested: self.requested.clone(),
             rehearsed: self.rehearsed.clone(),
             kernel: self.kernel.borrow().clone(),

@@ -4,6 +4,7 @@
 //! Times are no part of it, on purpose: they are no input of a command that makes an image, and a layer that was made again
 //! has others. Nor are inode numbers, numbers of links, and the sizes of directories.
 
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -125,6 +126,24 @@ impl Reads {
         seen.collect::<Result<_>>().map(Self::Paths)
     }
 
+    /// Nothing was read.
+    pub fn none() -> Self {
+        Self::Paths(BTreeMap::new())
+    }
+
+    /// What was read here or there, of a tree that was the same both times.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let (Self::Paths(mut paths), Self::Paths(others)) = (self, other) else { return Self::Everything };
+        for (path, seen) in others {
+            match paths.entry(path) {
+                Place::Vacant(place) => drop(place.insert(seen)),
+                Place::Occupied(mut known) => known.get_mut().add(seen),
+            }
+        }
+        Self::Paths(paths)
+    }
+
     /// What was at `path`; none when nobody asked.
     pub fn get(&self, path: &str) -> Option<&Seen> {
         match self {
@@ -163,6 +182,18 @@ impl Seen {
             attributes: attributes.collect::<Result<_, Errno>>()?,
             attribute_names: asked.attribute_names.then(|| names(&entry)).transpose()?,
         }))
+    }
+
+    /// Adds what else was asked of the same entry.
+    fn add(&mut self, other: Self) {
+        let (Self::Present(known), Self::Present(other)) = (self, other) else { return };
+        match (&mut known.what, other.what) {
+            (What::Directory { listing: known }, What::Directory { listing }) => *known = known.or(listing),
+            (What::File { contents: known, .. }, What::File { contents, .. }) => *known = known.or(contents),
+            (What::Directory { .. } | What::File { .. } | What::Link { .. } | What::Node { .. }, _) => {}
+        }
+        known.attributes.extend(other.attributes);
+        known.attribute_names = known.attribute_names.or(other.attribute_names);
     }
 
     /// What was asked to see this.

@@ -27,6 +27,31 @@ impl TargetTree {
     /// # Errors
     /// Those of [`TargetTree::sandbox_root`] and [`ObservedTree::mount`].
     pub fn sandbox_root_observed(&mut self, id_base: u32) -> Result<(LayerView<'_>, ObservedTree)> {
+        let (options, observed) = self.observe_below(id_base)?;
+        let top = self.layers.last().context("a target without a layer")?;
+        let lent = LayerView {
+            layers_dir: self.layers_dir.clone(),
+            mount_point: self.mount_point.clone(),
+            options,
+            upper: top.upper.clone(),
+            exclusive: PhantomData,
+        };
+        Ok((lent, observed))
+    }
+
+    /// As [`TargetTree::mount_plain`], with all that is below the top layer seen through a view. Unmount the tree before the view is finished.
+    ///
+    /// # Errors
+    /// Those of [`TargetTree::mount_plain`] and [`ObservedTree::mount`].
+    pub fn mount_plain_observed(&mut self) -> Result<(&Path, ObservedTree)> {
+        let (options, observed) = self.observe_below(0)?;
+        mount_from(&self.layers_dir, &self.mount_point, options)?;
+        self.mounted = true;
+        Ok((&self.mount_point, observed))
+    }
+
+    /// Shows all layers but the top one through a view, and says how the top layer is mounted over it.
+    fn observe_below(&mut self, id_base: u32) -> Result<(String, ObservedTree)> {
         let (tree, view) = (self.below_dir().join("tree"), self.below_dir().join("view"));
         for path in [&self.below_dir(), &tree, &view] {
             make_dir(path)?;
@@ -46,14 +71,7 @@ impl TargetTree {
         let number = top.id.0;
         let options =
             format!("lowerdir={VIEW},upperdir={number}/upper,workdir={number}/work,{OPTIONS},{OBSERVED}");
-        let lent = LayerView {
-            layers_dir: self.layers_dir.clone(),
-            mount_point: self.mount_point.clone(),
-            options,
-            upper: top.upper.clone(),
-            exclusive: PhantomData,
-        };
-        Ok((lent, observed))
+        Ok((options, observed))
     }
 
     /// Mounts all layers but the top one, to be read only.
