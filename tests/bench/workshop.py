@@ -14,6 +14,9 @@ import threading
 import time
 from pathlib import Path
 
+# The program that is measured, unless $DIBW names another.
+PROGRAM = Path(__file__).resolve().parents[2] / "target/release/dibw"
+
 # How often memory is looked at, in seconds. A process remembers its own peak, so only the sum of several can be missed.
 SAMPLE_EVERY = 0.1
 
@@ -71,7 +74,7 @@ class Workshop:
             (work / directory).mkdir(parents=True, exist_ok=True)
         # A path of its own, so that other builds on this machine are not counted.
         self.dibw = work / "bin" / "dibw"
-        program = Path(os.environ.get("DIBW", repository / "target/release/dibw"))
+        program = os.environ.get("DIBW", PROGRAM)
         self.dibw.unlink(missing_ok=True)
         shutil.copy2(program, self.dibw)
         self.variables = {
