@@ -23,9 +23,11 @@ class Floor:
         tree.mkdir()
         try:
             self.shop.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "bench-floor", tree], "floor-mount")
-            sources = f"deb http://deb.debian.org/debian {self.shop.variables['DIB_RELEASE']} main"
-            command = ["mmdebstrap", "--mode=root", "--variant=essential", f"--include={','.join(packages)}", "--format=directory",
-                       "--aptopt=DPkg::Options:: \"--force-unsafe-io\"", self.shop.variables["DIB_RELEASE"], tree / "root", sources]
+            release = self.shop.variables["DIB_RELEASE"]
+            sources = [f"deb http://deb.debian.org/debian {release} main", f"deb http://deb.debian.org/debian {release}-updates main",
+                       f"deb http://deb.debian.org/debian-security {release}-security main"]
+            command = ["mmdebstrap", "--mode=root", "--variant=essential", "--format=directory", "--dpkgopt=force-unsafe-io",
+                       f"--include={','.join(packages)}", release, tree / "root", *sources]
             self.shop.attempt("floor", number, "packages only", lambda: self.shop.run(command, "floor"))
         finally:
             self.shop.run(["umount", tree], "floor-umount")
