@@ -88,6 +88,9 @@ class Workshop:
                 str(repository / path) for path in ("elements", "plugins/target/elements", "tests/fixtures/elements")
             ),
         }
+        # The qcow2 of the last cold build by dibw, for who wants a real image.
+        self.image = work / "image.qcow2"
+        self.image.unlink(missing_ok=True)
         self.results = results
         self.log = None
 

@@ -51,6 +51,9 @@ class Cold:
         shop.remove_outputs(self.output["dib"])
         if "dibw" in whole:
             self.warm(number)
+            shop.image.unlink(missing_ok=True)
+            if self.output["dibw"].with_suffix(".qcow2").exists():
+                self.output["dibw"].with_suffix(".qcow2").rename(shop.image)
         shop.remove_outputs(self.output["dibw"])
         shop.remove(self.cache)
 
