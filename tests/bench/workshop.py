@@ -162,16 +162,25 @@ class Workshop:
 
     def clean_up(self):
         """Takes away what interrupted commands left mounted or attached below the work directory."""
-        with open("/proc/self/mounts") as file:
-            points = [line.split()[1].encode().decode("unicode_escape") for line in file]
-        for point in sorted((p for p in points if Path(p).is_relative_to(self.work)), key=len, reverse=True):
+        for point in self.mounted():
             subprocess.run(["umount", point], check=False)
         loops = subprocess.run(["losetup", "-nlO", "NAME,BACK-FILE"], capture_output=True, text=True, check=False).stdout
         for name, _, file in (line.strip().partition(" ") for line in loops.splitlines()):
             if Path(file.strip().removesuffix(" (deleted)")).is_relative_to(self.work):
                 subprocess.run(["losetup", "-d", name], check=False)
+        # Below a mount of theirs may be the machine's own /dev: nothing is removed while one is left.
+        if left := self.mounted():
+            say(f"still mounted, to be unmounted by hand: {' '.join(left)}")
+            return
         for directory in (self.work / "tmp").glob("*"):
             self.remove(directory)
+
+    def mounted(self):
+        """What is mounted below the work directory, deepest first."""
+        with open("/proc/self/mounts") as file:
+            points = [line.split()[1].encode().decode("unicode_escape") for line in file]
+        # The last mounted comes first where one covers another.
+        return sorted((point for point in reversed(points) if Path(point).is_relative_to(self.work)), key=len, reverse=True)
 
 
 def end_group(process):
