@@ -1,0 +1,79 @@
+"""One run's lines of results, and the few statistics that the page needs. Used by `page`."""
+
+import json
+import statistics
+
+
+class Results:
+    def __init__(self, path):
+        self.lines = []
+        for line in path.read_text().splitlines():
+            told = json.loads(line)
+            if told["scenario"] == "machine":
+                self.machine = told
+            else:
+                self.lines.append(told)
+
+    def all(self, scenario, what=None):
+        return [told for told in self.lines if told["scenario"] == scenario and what in (None, told["what"])]
+
+    def count(self, scenario, what=None):
+        return len(self.all(scenario, what))
+
+    def last(self, scenario, what):
+        whole = [told for told in self.all(scenario, what) if "failed" not in told]
+        return whole[-1] if whole else None
+
+    def values(self, scenario, what, key):
+        return [told[key] for told in self.all(scenario, what) if key in told]
+
+    def ratios(self, scenario, what, base_scenario, base):
+        """One to the other, for each round that has both."""
+        below = {told["round"]: told["seconds"] for told in self.all(base_scenario, base) if "seconds" in told}
+        above = {told["round"]: told["seconds"] for told in self.all(scenario, what) if "seconds" in told}
+        return [above[number] / below[number] for number in sorted(above.keys() & below.keys())]
+
+    def middle(self, scenario, what):
+        """The measurement whose time is the median, or the one just below."""
+        whole = sorted((told for told in self.all(scenario, what) if "seconds" in told), key=lambda told: told["seconds"])
+        return whole[(len(whole) - 1) // 2] if whole else None
+
+    def conversion(self):
+        """The rows of the conversion's table by way, or nothing."""
+        told = self.last("conversion", "table")
+        return told["table"] if told else None
+
+    def added(self, kind, how):
+        """Seconds that 100 elements add to the same build without."""
+        without = self.values("overhead", f"none, {how}", "seconds")
+        with_them = self.values("overhead", f"{kind}, {how}", "seconds")
+        return median(with_them) - median(without) if without and with_them else None
+
+    def sizes(self, kind):
+        """Megabytes and median seconds, by size."""
+        times = {}
+        for told in self.all("size"):
+            if "mb" in told and told["what"].endswith(f"MB, {kind}"):
+                times.setdefault(told["mb"], []).append(told["seconds"])
+        return sorted((mb, median(took)) for mb, took in times.items())
+
+    def peak(self, key, mb=None):
+        """The largest of all measurements, or of those of one size of tree."""
+        return max((told[key] for told in self.lines if key in told and (mb is None or told.get("mb") == mb)), default=0)
+
+
+median = statistics.median
+
+
+def seconds(value):
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def spread(values, digits=2):
+    return f"{min(values):.{digits}f} to {max(values):.{digits}f}" if values else ""
+
+
+def fit(points):
+    """Least squares: seconds at zero, seconds for each unit, and how far a point is from the line at most, as a part of the line's value."""
+    each, fixed = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
+    return fixed, each, max(abs(y - (fixed + each * x)) / max(abs(fixed + each * x), 1e-9) for x, y in points)
