@@ -2,6 +2,7 @@
 //! and installed without.
 
 use dibw_compat::environment::Variables;
+use anyhow::Result;
 use dibw_plan::packages::manager::{Command, Manager, Options};
 use dibw_plan::packages::{PackageRequest, Transaction, is_removal, resolve_transaction};
 use dibw_plan::{FaultKind, Phase};
@@ -11,6 +12,10 @@ use crate::failure::Failure;
 use crate::machine::Inside;
 use crate::run::Build;
 use crate::scripts::Lines;
+use crate::target::TargetFiles;
+
+/// Where apt keeps the index.
+const LISTS: &str = "/var/lib/apt/lists";
 
 /// Keeps services from starting while packages are installed.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -36,9 +41,10 @@ impl Build<'_> {
         let options = Options { offline: self.plan.offline, ..Options::default() };
         let commands = manager.commands(&transaction, &options);
         self.say_transaction(&transaction);
-        if !self.index_updated {
+        if !self.index_updated || self.index_of.as_ref().is_some_and(|of| Some(of) != self.sources().as_ref()) {
             self.package_command(manager, commands.update_index.as_ref())?;
             self.index_updated = true;
+            self.index_of = self.sources();
         }
         self.forbid_services(true)?;
         let done = [&commands.download, &commands.install, &commands.remove]
@@ -52,6 +58,28 @@ impl Build<'_> {
     /// Variables that say what the target is: those of the phase or, where it has none, of one before it.
     pub(crate) fn variables_of_target(&self) -> &Variables {
         if self.variables.contains_key("DISTRO_NAME") { &self.variables } else { &self.target_variables }
+    }
+
+    /// The root phase may have left the index that it fetched: then it need not be fetched again, as long as its sources are the same.
+    pub(crate) fn adopt_index(&mut self, files: &TargetFiles) -> Result<()> {
+        let lists = files.list(LISTS)?;
+        if lists.iter().any(|name| name.ends_with("Release")) {
+            self.index_updated = true;
+            self.index_of = self.sources();
+        }
+        Ok(())
+    }
+
+    /// Stands for where apt gets packages from; none where that can't be read.
+    fn sources(&self) -> Option<String> {
+        let files = self.files().ok()?;
+        let names = files.list("/etc/apt/sources.list.d").ok()?;
+        let paths = names.iter().map(|name| format!("/etc/apt/sources.list.d/{name}"));
+        let texts = paths.chain(["/etc/apt/sources.list".to_owned()]).map(|path| {
+            let text = files.read_text(&path).unwrap_or_default();
+            format!("{path}\n{text}\n")
+        });
+        Some(crate::layers::inputs::digest(texts.collect::<String>().as_bytes()))
     }
 
     /// The package manager of the target's distribution.

@@ -131,6 +131,8 @@ pub struct Build<'a> {
     /// Packages that were part of a phase's transaction.
     pub(crate) requested: BTreeSet<(Phase, String)>,
     pub(crate) index_updated: bool,
+    /// Stands for the sources that the index is of, where it is apt's.
+    pub(crate) index_of: Option<String>,
     pub(crate) artifacts: Artifacts,
     pub(crate) pending: Vec<Pending>,
     /// Lines `name<TAB>version<TAB>architecture`.
@@ -299,6 +301,7 @@ impl<'a> Build<'a> {
             loaded: BTreeMap::new(),
             requested: BTreeSet::new(),
             index_updated: false,
+            index_of: None,
             artifacts: Artifacts::default(),
             pending: Vec::new(),
             package_list: None,

@@ -21,7 +21,7 @@ const INSTALL_TYPE: &str = "11-dib-install-type.bash";
 
 impl Build<'_> {
     /// There must be a root file system by now; it gets the host's resolver, and later phases their install type.
-    pub(crate) fn prepare_target(&self) -> Result<(), Failure> {
+    pub(crate) fn prepare_target(&mut self) -> Result<(), Failure> {
         let files = self.files()?;
         let names = files.list("/")?;
         if !names.iter().any(|name| !name.starts_with("lost+found") && !name.ends_with("tmp")) {
@@ -30,6 +30,7 @@ impl Build<'_> {
             return Err(Failure { kind: FaultKind::Element, ..failure });
         }
         lend_resolver(&files)?;
+        self.adopt_index(&files)?;
         let install_type = self.plan.variables.get("DIB_DEFAULT_INSTALLTYPE").filter(|kind| !kind.is_empty());
         let install_type = install_type.map_or("source", String::as_str);
         let directory = self.hooks.join("environment.d");

@@ -111,6 +111,7 @@ struct Left {
     base_variables: Variables,
     variables: Variables,
     index_updated: bool,
+    index_of: Option<String>,
     hooks_gone: Vec<PathBuf>,
     /// What a component's hook itself set.
     set: Variables,
@@ -390,7 +391,9 @@ impl Build<'_> {
             Fit::Exact => {
                 self.base_variables = moved(left.base_variables, WORK, &work);
                 self.variables = moved(left.variables, WORK, &work);
-                self.index_updated = left.index_updated;
+                // What the index names is soon gone from mirrors.
+                self.index_updated = left.index_updated && store::now().saturating_sub(held.entry.created) < INDEX_GOOD;
+                self.index_of = left.index_of;
                 self.requested = left.requested;
                 self.rehearsed = left.rehearsed;
                 *self.kernel.borrow_mut() = left.kernel;
@@ -515,6 +518,7 @@ impl Build<'_> {
             base_variables: moved(self.base_variables.clone(), &work, WORK),
             variables: moved(self.variables.clone(), &work, WORK),
             index_updated: self.index_updated,
+            index_of: self.index_of.clone(),
             hooks_gone,
             set: std::mem::take(&mut self.set_by_hook),
             requested: self.requested.clone(),
@@ -559,6 +563,9 @@ impl Build<'_> {
         }
     }
 }
+
+/// Seconds for which an index of packages is taken to be that of the mirror.
+const INDEX_GOOD: u64 = 3600;
 
 /// Seconds that a hook takes when it is observed whatever its phase.
 const WORTH: f64 = 1.0;
