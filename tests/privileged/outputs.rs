@@ -47,7 +47,9 @@ fn outputs(dibw: &Dibw) -> Vec<String> {
     let names = entries.map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names
         .filter(|name| name.starts_with("image"))
-        .filter(|name| ![".sha256", ".md5", "json", "jsonl"].iter().any(|suffix| name.ends_with(suffix)))
+        .filter(|name| {
+            ![".sha256", ".md5", "json", "jsonl", ".report.html"].iter().any(|suffix| name.ends_with(suffix))
+        })
         .collect();
     names.sort();
     names

@@ -37,6 +37,7 @@ pub mod report;
 pub mod repositories;
 pub mod run;
 pub mod scripts;
+mod step_kinds;
 pub mod tables;
 pub mod target;
 pub mod tidy_target;

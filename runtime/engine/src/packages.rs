@@ -1,8 +1,8 @@
 //! The phase's one package transaction: names are mapped now that the phase's variables are known, packages are downloaded with network
 //! and installed without.
 
-use dibw_compat::environment::Variables;
 use anyhow::Result;
+use dibw_compat::environment::Variables;
 use dibw_plan::packages::manager::{Command, Manager, Options};
 use dibw_plan::packages::{PackageRequest, Transaction, is_removal, resolve_transaction};
 use dibw_plan::{FaultKind, Phase};
@@ -41,7 +41,8 @@ impl Build<'_> {
         let options = Options { offline: self.plan.offline, ..Options::default() };
         let commands = manager.commands(&transaction, &options);
         self.say_transaction(&transaction);
-        if !self.index_updated || self.index_of.as_ref().is_some_and(|of| Some(of) != self.sources().as_ref()) {
+        if !self.index_updated || self.index_of.as_ref().is_some_and(|of| Some(of) != self.sources().as_ref())
+        {
             self.package_command(manager, commands.update_index.as_ref())?;
             self.index_updated = true;
             self.index_of = self.sources();

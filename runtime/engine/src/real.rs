@@ -2,6 +2,7 @@
 
 mod disk;
 mod downloads;
+mod observation;
 mod outside;
 
 use std::fs::File;
@@ -198,20 +199,6 @@ impl RealMachine {
             }
         };
         finished.map(|finished| self.ended(finished))
-    }
-
-    fn is_observed(&self, command: &Inside) -> bool {
-        let wanted = command.observed && self.hook_mounts.is_empty() && dibw_sys::observed::is_possible();
-        self.observing || wanted
-    }
-
-    /// Takes the target down that is mounted over a view, and keeps what was read through it.
-    fn end_view(&mut self) -> Result<()> {
-        let Some(view) = self.view.take() else { return Ok(()) };
-        self.tree.unmount()?;
-        let reads = view.finish()?;
-        self.reads = Some(self.reads.take().unwrap_or_else(Reads::none).and(reads));
-        Ok(())
     }
 
     /// How a command ended; what it was denied is remembered.
@@ -484,7 +471,6 @@ fn limits(resources: &Resources) -> Result<Limits> {
 fn network(wanted: bool) -> Network {
     if wanted { Network::Host } else { Network::None }
 }
-
 fn from_sys(stream: dibw_sys::process::Stream) -> Stream {
     match stream {
         dibw_sys::process::Stream::Stdout => Stream::Stdout,

@@ -25,6 +25,7 @@ use crate::offers::Offers;
 use crate::real::RealMachine;
 use crate::redaction::{Redacted, Redactor};
 use crate::report::{Findings, Recorder};
+use crate::step_kinds::{is_of_outputs, place};
 use crate::target::TargetFiles;
 use crate::trials::Trials;
 use dibw_compat::environment::Variables;
@@ -344,7 +345,7 @@ impl<'a> Build<'a> {
             } else {
                 if is_of_outputs(&first.action)
                     && !std::mem::replace(&mut asked, true)
-                    && self.recall_outputs(steps)?
+                    && self.recall_outputs(steps).map_err(|failure| self.blame(first, failure))?
                 {
                     break;
                 }
@@ -479,63 +480,5 @@ impl<'a> Build<'a> {
     /// The target's files, never followed out of it.
     pub(crate) fn files(&self) -> Result<TargetFiles, Failure> {
         Ok(TargetFiles::open(&self.target()?)?)
-    }
-}
-
-/// The phase that a step belongs to or comes after.
-fn place(step: &Step) -> Phase {
-    let after = match step.action {
-        Action::PrepareTarget => Phase::Root,
-        Action::ReportUsage { .. } => Phase::PostRoot,
-        Action::CreateDisk => Phase::BlockDevice,
-        Action::Environment { .. }
-        | Action::Script { .. }
-        | Action::Hook
-        | Action::Packages { .. }
-        | Action::InstallBin
-        | Action::InstallStatic
-        | Action::InstallServiceMap { .. }
-        | Action::CleanTarget
-        | Action::FinishDisk
-        | Action::PackageManifest
-        | Action::Output { .. } => Phase::Cleanup,
-    };
-    step.phase.unwrap_or(after)
-}
-
-/// Whether a step makes the disk or outputs.
-fn is_of_outputs(action: &Action) -> bool {
-    match action {
-        Action::CreateDisk | Action::FinishDisk | Action::PackageManifest | Action::Output { .. } => true,
-        Action::Environment { .. }
-        | Action::Script { .. }
-        | Action::Hook
-        | Action::Packages { .. }
-        | Action::PrepareTarget
-        | Action::InstallBin
-        | Action::InstallStatic
-        | Action::InstallServiceMap { .. }
-        | Action::CleanTarget
-        | Action::ReportUsage { .. } => false,
-    }
-}
-
-/// Whether a step may write to the target before it is on the disk.
-pub(crate) fn changes_target(action: &Action) -> bool {
-    match action {
-        Action::Script { .. }
-        | Action::Hook
-        | Action::Packages { .. }
-        | Action::PrepareTarget
-        | Action::InstallBin
-        | Action::InstallStatic
-        | Action::InstallServiceMap { .. }
-        | Action::CleanTarget => true,
-        Action::Environment { .. }
-        | Action::ReportUsage { .. }
-        | Action::CreateDisk
-        | Action::FinishDisk
-        | Action::PackageManifest
-        | Action::Output { .. } => false,
     }
 }

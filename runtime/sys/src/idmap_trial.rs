@@ -17,6 +17,11 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
+use crate::work_dir;
+
+/// What the names of trial directories begin with.
+pub(crate) const TRIAL: &str = ".dibw-trial-";
+
 /// Where root of the trial's user namespace lies outside. Any range that is not 0 will do.
 const MAPPED_ROOT: u32 = 100_000;
 const IDS: u32 = 65_536;
@@ -94,26 +99,29 @@ pub(crate) fn idmap_mount(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> R
 /// See [`crate::probe::idmapped_layers`].
 pub(crate) fn try_layers(dir: &Path) -> Result<()> {
     let namespace = mapped_namespace()?;
-    let scratch = make_scratch(dir)?;
+    let (scratch, lock) = make_scratch(dir)?;
     let tried = std::thread::scope(|scope| {
         let trial = scope.spawn(|| in_private_namespace(&scratch, namespace.as_fd()));
         trial.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the trial panicked")))
     });
     // Its mounts went with the thread: here these are plain directories.
     let removed = remove_scratch(&scratch);
+    drop(lock);
     tried.and(removed)
 }
 
-fn make_scratch(dir: &Path) -> Result<PathBuf> {
+/// Locked: one that nobody holds was left by somebody killed, and `work_dir` removes it.
+fn make_scratch(dir: &Path) -> Result<(PathBuf, File)> {
     for number in 0..1000 {
-        let scratch = dir.join(format!(".dibw-trial-{}-{number}", std::process::id()));
+        let scratch = dir.join(format!("{TRIAL}{}-{number}", std::process::id()));
         match std::fs::create_dir(&scratch) {
             Ok(()) => {
+                let Some(lock) = work_dir::lock(&scratch)? else { continue };
                 for name in ["layers", "merged", "layers/lower", "layers/upper", "layers/work"] {
                     let path = scratch.join(name);
                     std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
                 }
-                return Ok(scratch);
+                return Ok((scratch, lock));
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| scratch.display().to_string()),

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::TEMPORARY_PREFIX;
+use crate::idmap_trial::TRIAL;
 use crate::loops::{LoopDevice, LoopIdentity};
 use crate::lvm;
 use crate::mounts::{self, Mount};
@@ -209,7 +210,8 @@ pub fn clean_dead(base: &Path) -> Result<Vec<Cleaned>> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| base.display().to_string())?;
-        if is_ours(entry.file_name().as_bytes()) {
+        let name = entry.file_name();
+        if is_ours(name.as_bytes()) || name.as_bytes().starts_with(TRIAL.as_bytes()) {
             paths.push(entry.path());
         }
     }
@@ -306,7 +308,7 @@ fn is_temporary(file: &Path) -> bool {
 }
 
 /// Locks a work directory; none when somebody holds it, or removed it before it was locked.
-fn lock(path: &Path) -> Result<Option<File>> {
+pub(crate) fn lock(path: &Path) -> Result<Option<File>> {
     let what = || format!("work directory {}", path.display());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {

@@ -6,29 +6,33 @@
 //! and steps after them are found again when that is the same.
 
 pub mod inputs;
+mod kept;
 mod keys;
 pub mod look;
 pub mod outputs;
+mod recall;
 mod saver;
 pub mod store;
+pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use dibw_compat::environment::Variables;
 use dibw_plan::{Action, Extra, Phase, Side, Step};
-use dibw_policy::Record;
 use dibw_sys::observed::Reads;
 use dibw_sys::stored_tree;
 use serde::{Deserialize, Serialize};
 
 use self::inputs::Inputs;
+use self::kept::KeptRecord;
+pub(crate) use self::kept::{Noting, Warnings};
+use self::recall::Fit;
 use self::saver::Saver;
 use self::store::{Entry, Held, Store};
-use crate::events::{Cached, Event, Events, Level};
+use crate::events::{Cached, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Snapshot;
 use crate::kernel_files::KernelSettings;
@@ -120,19 +124,6 @@ struct Left {
     kernel: BTreeMap<String, KernelSettings>,
     records: Vec<KeptRecord>,
     warnings: Vec<(String, String)>,
-}
-
-/// A record of the audit log, as it is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeptRecord {
-    element: String,
-    digest: Option<String>,
-    phase: String,
-    capability: String,
-    subject: String,
-    decision: String,
-    rule: String,
-    mode: dibw_policy::Mode,
 }
 
 impl Layers {
@@ -248,7 +239,7 @@ impl Build<'_> {
     }
 
     fn plain(&mut self, number: usize, step: &Step) -> Result<(), Failure> {
-        if crate::run::changes_target(&step.action) {
+        if crate::step_kinds::changes_target(&step.action) {
             let layer = format!("{number:03}-{}", dibw_plan::render::title(step));
             self.machine.borrow_mut().begin_layer(&layer)?;
         }
@@ -308,125 +299,6 @@ impl Build<'_> {
         if let Some(step) = self.layers.as_mut().and_then(|layers| layers.now.steps.last_mut()) {
             step.took = took.as_secs_f64();
         }
-    }
-
-    /// A layer for these inputs, or why there is none.
-    fn look_up(&mut self, title: &str, inputs: &Inputs, key: &str) -> Result<Result<Held, String>> {
-        let (refresh, offline) = (self.plan.refresh, self.plan.offline);
-        let Some(layers) = &mut self.layers else { return Ok(Err(String::new())) };
-        if let Some(broken) = &layers.broken {
-            return Ok(Err(broken.clone()));
-        }
-        if refresh {
-            return Ok(Err("--refresh".to_owned()));
-        }
-        let mut reason = None;
-        for held in layers.store.find(key)? {
-            let age = Duration::from_secs(store::now().saturating_sub(held.entry.created));
-            if held.entry.network && !offline && age > layers.settings.max_age {
-                reason.get_or_insert(format!("its layer is {} old", hours(age)));
-                continue;
-            }
-            match layers.store.damage(&held)? {
-                None => return Ok(Ok(held)),
-                Some(what) => {
-                    reason = Some(format!("its layer was damaged: {what}"));
-                    layers.store.drop_damaged(held)?;
-                }
-            }
-        }
-        Ok(Err(reason.unwrap_or_else(|| layers.reason(title, inputs))))
-    }
-
-    /// A layer whose step would read the same again, or the reason that there is none.
-    fn look_up_by_reads(&mut self, inputs: &Inputs) -> Result<Result<Held, Option<String>>> {
-        let (refresh, offline) = (self.plan.refresh, self.plan.offline);
-        let Some(layers) = self.layers.as_ref().filter(|layers| layers.broken.is_none() && !refresh) else {
-            return Ok(Err(None));
-        };
-        let mut reason = None;
-        for held in layers.store.find(&inputs.loose_key())? {
-            let age = Duration::from_secs(store::now().saturating_sub(held.entry.created));
-            let expired = held.entry.network && !offline && age > layers.settings.max_age;
-            let Some(reads) = held.reads()?.filter(|_| !expired) else { continue };
-            let target = self.machine().target()?;
-            if let Some(difference) = reads.first_difference(&target)? {
-                reason.get_or_insert(difference.to_string());
-            } else if layers.store.damage(&held)?.is_none() {
-                return Ok(Ok(held));
-            }
-        }
-        Ok(Err(reason))
-    }
-
-    /// Whether it is worth to know what a step reads of the target: it comes after most that can change, or it takes long.
-    pub(crate) fn observes(&self, step: &Step) -> bool {
-        let Some(layers) = self.layers.as_ref().filter(|_| !self.on_disk) else { return false };
-        if step.action == Action::Hook {
-            return true;
-        }
-        let script = matches!(step.action, Action::Script { .. });
-        let inside = step.phase.is_some_and(|phase| phase.side() == Side::Inside);
-        let long = || layers.known(&step_title(step)).is_some_and(|known| known.took > WORTH);
-        script && inside && (step.phase == Some(Phase::PostInstall) || long())
-    }
-
-    /// Puts a kept layer, and what its step left, in the place of the step.
-    fn put_in_place(&mut self, title: &str, inputs: Inputs, held: Held, fit: Fit) -> Result<Cached, Failure> {
-        let left: Left = serde_json::from_value(held.entry.left.clone()).context("what a kept step left")?;
-        if let Some(tree) = held.tree() {
-            let layer = format!("{:03}-{title}", self.done);
-            self.machine().stack_layer(&layer, &tree)?;
-        }
-        if let Some(hooks) = held.hooks() {
-            let brought = crate::hooks_tree::snapshot(&hooks)?;
-            crate::hooks_tree::copy_files(&hooks, &self.hooks, brought.keys())?;
-        }
-        for gone in &left.hooks_gone {
-            crate::hooks_tree::remove_file(&self.hooks, gone)?;
-        }
-        self.look_at_hooks()?;
-        let work = self.work_text();
-        match fit {
-            Fit::Exact => {
-                self.base_variables = moved(left.base_variables, WORK, &work);
-                self.variables = moved(left.variables, WORK, &work);
-                // What the index names is soon gone from mirrors.
-                self.index_updated = left.index_updated && store::now().saturating_sub(held.entry.created) < INDEX_GOOD;
-                self.index_of = left.index_of;
-                self.requested = left.requested;
-                self.rehearsed = left.rehearsed;
-                *self.kernel.borrow_mut() = left.kernel;
-            }
-            // What steps before this one left may be another than when the layer was made: only what it adds itself counts.
-            Fit::ByReads => {
-                let element = &self.current.element;
-                let settings = left.kernel.get(element).map(|settings| (element.clone(), settings.clone()));
-                self.kernel.borrow_mut().extend(settings);
-                self.base_variables.extend(left.set.clone());
-                self.variables.extend(left.set);
-            }
-        }
-        for record in left.records {
-            self.audit.borrow_mut().add(&record.into())?;
-        }
-        for (element, text) in left.warnings {
-            self.message(Level::Warn, &element, text);
-        }
-        self.record_reuse(title, &held.entry)?;
-        let cached = Cached::Hit { saved: Duration::from_secs_f64(held.entry.took.max(0.0)) };
-        let Some(layers) = &mut self.layers else { return Ok(Cached::No) };
-        layers.network |= held.entry.network;
-        layers.advance(&held.entry.id);
-        layers.store.touch(&held);
-        layers.now.steps.push(LastStep {
-            title: title.to_owned(),
-            cached: cached.clone(),
-            took: 0.0,
-            inputs,
-        });
-        layers.held.push(held);
-        Ok(cached)
     }
 
     /// Keeps what a step did, or digests it where it can't be kept.
@@ -564,23 +436,8 @@ impl Build<'_> {
     }
 }
 
-/// Seconds for which an index of packages is taken to be that of the mirror.
-const INDEX_GOOD: u64 = 3600;
-
-/// Seconds that a hook takes when it is observed whatever its phase.
-const WORTH: f64 = 1.0;
-
 /// Why a step without a key ran.
 const ALWAYS: &str = "hooks on the host always run";
-
-/// How a layer fits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    /// It was made on the very layers below it.
-    Exact,
-    /// What it was made from is the same, as far as it was looked at.
-    ByReads,
-}
 
 /// A step that ran and whose layer is to be kept.
 struct Kept {
@@ -617,77 +474,5 @@ pub(crate) fn step_title(step: &Step) -> String {
         }
         Some(phase) => format!("{phase}: {title}"),
         None => title,
-    }
-}
-
-fn hours(age: Duration) -> String {
-    let hours = age.as_secs() / 3600;
-    match hours {
-        0 => format!("{} minutes", age.as_secs() / 60),
-        1..48 => format!("{hours} hours"),
-        _ => format!("{} days", hours / 24),
-    }
-}
-
-/// Decisions as records have them; an unknown one of a damaged entry counts as the worst.
-const DECISIONS: [&str; 4] = ["allow", "would-deny", "deny", "malformed"];
-
-impl From<Record> for KeptRecord {
-    fn from(record: Record) -> Self {
-        Self {
-            element: record.element,
-            digest: record.digest,
-            phase: record.phase,
-            capability: record.capability,
-            subject: record.subject,
-            decision: record.decision.to_owned(),
-            rule: record.rule,
-            mode: record.mode,
-        }
-    }
-}
-
-impl From<KeptRecord> for Record {
-    fn from(record: KeptRecord) -> Self {
-        let decision = DECISIONS.into_iter().find(|known| *known == record.decision);
-        Self {
-            element: record.element,
-            digest: record.digest,
-            phase: record.phase,
-            capability: record.capability,
-            subject: record.subject,
-            decision: decision.unwrap_or("malformed"),
-            rule: record.rule,
-            mode: record.mode,
-        }
-    }
-}
-
-/// Warnings since somebody took them, for the layer of the step that gave them.
-#[derive(Default)]
-pub(crate) struct Warnings(std::cell::RefCell<Vec<(String, String)>>);
-
-impl Warnings {
-    fn note(&self, element: &str, text: &str) {
-        self.0.borrow_mut().push((element.to_owned(), text.to_owned()));
-    }
-
-    fn take(&self) -> Vec<(String, String)> {
-        self.0.take()
-    }
-}
-
-/// Passes events on, and notes warnings.
-pub(crate) struct Noting {
-    pub listener: Rc<dyn Events>,
-    pub warnings: Rc<Warnings>,
-}
-
-impl Events for Noting {
-    fn tell(&self, event: Event) {
-        if let Event::Message { level: Level::Warn, element, text } = &event {
-            self.warnings.note(element, text);
-        }
-        self.listener.tell(event);
     }
 }

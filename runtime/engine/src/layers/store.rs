@@ -163,18 +163,7 @@ impl Drop for NewEntry {
 /// The cache of a machine.
 #[derive(Debug, Clone)]
 pub struct Store {
-    base: PathBuf,
-}
-
-/// What was found wrong with an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// Its name.
-    pub id: String,
-    /// The step it is of.
-    pub title: String,
-    /// What.
-    pub what: String,
+    pub(super) base: PathBuf,
 }
 
 impl Store {
@@ -238,7 +227,7 @@ impl Store {
     }
 
     /// Locks an entry and reads what is known of it; none when it has gone.
-    fn hold(&self, id: &str) -> Result<Option<Held>> {
+    pub(super) fn hold(&self, id: &str) -> Result<Option<Held>> {
         let directory = self.entry_dir(id);
         let lock = match File::open(&directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -309,7 +298,7 @@ impl Store {
         Ok(())
     }
 
-    fn lock_keys(&self) -> Result<File> {
+    pub(super) fn lock_keys(&self) -> Result<File> {
         let path = self.base.join("lock");
         let open = || {
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
@@ -335,59 +324,7 @@ impl Store {
         }
     }
 
-    /// Every entry that can be read, with the time of its last use, least recently used first.
-    ///
-    /// # Errors
-    /// When the cache can't be read.
-    pub fn entries(&self) -> Result<Vec<(SystemTime, Entry)>> {
-        let mut entries = Vec::new();
-        for path in children(&self.base.join("entries"))? {
-            let read = || -> Result<(SystemTime, Entry)> {
-                let used = fs::metadata(&path)?.modified()?;
-                Ok((used, serde_json::from_slice(&fs::read(path.join("entry.json"))?)?))
-            };
-            match read() {
-                Ok(found) => entries.push(found),
-                Err(error) => tracing::debug!("{}: {error:#}", path.display()),
-            }
-        }
-        entries.sort_by(|left, right| left.0.cmp(&right.0));
-        Ok(entries)
-    }
-
-    /// Removes the least recently used entries until all of them take at most `limit` bytes, and those unused for longer than `unused`.
-    /// What builds use stays. Gives what went.
-    ///
-    /// # Errors
-    /// When something can't be removed.
-    pub fn prune(&self, limit: u64, unused: Option<Duration>) -> Result<Vec<Entry>> {
-        let entries = self.entries()?;
-        let mut whole: u64 = entries.iter().map(|(_, entry)| entry.bytes).sum();
-        let mut gone = Vec::new();
-        for (used, entry) in entries {
-            let old = unused.is_some_and(|unused| used.elapsed().is_ok_and(|age| age > unused));
-            if (whole > limit || old) && self.remove_if_unused(&entry.id)? {
-                whole -= entry.bytes;
-                gone.push(entry);
-            }
-        }
-        self.remove_idle_keys()?;
-        Ok(gone)
-    }
-
-    /// Keys that lead to nothing any more.
-    fn remove_idle_keys(&self) -> Result<()> {
-        let _lock = self.lock_keys()?;
-        for path in children(&self.base.join("keys"))? {
-            let ids = fs::read_to_string(&path).unwrap_or_default();
-            if !ids.lines().any(|id| self.entry_dir(id).is_dir()) {
-                fs::remove_file(&path).with_context(|| path.display().to_string())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_if_unused(&self, id: &str) -> Result<bool> {
+    pub(super) fn remove_if_unused(&self, id: &str) -> Result<bool> {
         let directory = self.entry_dir(id);
         let Ok(lock) = File::open(&directory) else { return Ok(false) };
         if lock.try_lock().is_err() {
@@ -397,38 +334,13 @@ impl Store {
     }
 
     /// Takes an entry away: at once for those who look for one, then its files.
-    fn remove(&self, id: &str) -> Result<()> {
+    pub(super) fn remove(&self, id: &str) -> Result<()> {
         let going = self.base.join("new").join(format!("gone-{}", fresh_id()));
         match fs::rename(self.entry_dir(id), &going) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             renamed => renamed.with_context(|| format!("removing layer {id}"))?,
         }
         remove_tree(&going)
-    }
-
-    /// Looks at every byte of every entry; damaged ones are removed.
-    ///
-    /// # Errors
-    /// When the cache can't be read.
-    pub fn verify(&self) -> Result<(usize, Vec<Damage>)> {
-        let mut damages = Vec::new();
-        let mut whole = 0;
-        for path in children(&self.base.join("entries"))? {
-            let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let (title, damage) = match self.hold(&id) {
-                Ok(None) => continue,
-                Ok(Some(held)) => (held.entry.title.clone(), look(&held, Scrutiny::Thorough)?),
-                Err(error) => (String::new(), Some(format!("{error:#}"))),
-            };
-            match damage {
-                None => whole += 1,
-                Some(what) => {
-                    self.remove(&id)?;
-                    damages.push(Damage { id, title, what });
-                }
-            }
-        }
-        Ok((whole, damages))
     }
 
     /// Removes an entry that was found damaged.
@@ -457,12 +369,12 @@ impl Store {
         self.base.join("images").join(image_name(image))
     }
 
-    fn entry_dir(&self, id: &str) -> PathBuf {
+    pub(super) fn entry_dir(&self, id: &str) -> PathBuf {
         self.base.join("entries").join(id)
     }
 }
 
-fn look(held: &Held, scrutiny: Scrutiny) -> Result<Option<String>> {
+pub(super) fn look(held: &Held, scrutiny: Scrutiny) -> Result<Option<String>> {
     let files: BTreeMap<String, String> = held
         .entry
         .left
@@ -508,7 +420,7 @@ fn make_private(path: &Path) -> Result<()> {
         .with_context(|| format!("making {}", path.display()))
 }
 
-fn children(directory: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("listing {}", directory.display());
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).with_context(context)? {
