@@ -91,14 +91,14 @@ fn the_initramfs_is_made_once_at_the_end() -> Result<()> {
     // What a package would bring between the two hooks, where dpkg's diversion puts it.
     let script = "vm/pre-install.d/20-vm-initramfs; cat /etc/initramfs-tools/conf.d/dibw-vm | grep -v '^#'; \
                   printf '#!/bin/sh\\necho made \"$@\"\\n' >/usr/sbin/update-initramfs.dibw; chmod +x /usr/sbin/update-initramfs.dibw; \
-                  update-initramfs -u; vm/post-install.d/97-vm-initramfs; update-initramfs -u; dpkg-divert --list '*initramfs*'";
+                  update-initramfs -u; vm/post-install.d/96-vm-initramfs-back; vm/post-install.d/97-vm-initramfs; update-initramfs -u; dpkg-divert --list '*initramfs*'";
     assert_eq!(
         said(&mut target, &variables, script)?,
         "MODULES=most\nFSTYPE=xfs\n\
          update-initramfs: put off to the end of post-install.d by the element vm\nmade -c -k all\nmade -u\n"
     );
     // Without initramfs-tools nothing of the detour stays.
-    let script = "rm /usr/sbin/update-initramfs; vm/pre-install.d/20-vm-initramfs; vm/post-install.d/97-vm-initramfs; \
+    let script = "rm /usr/sbin/update-initramfs; vm/pre-install.d/20-vm-initramfs; vm/post-install.d/96-vm-initramfs-back; vm/post-install.d/97-vm-initramfs; \
                   ls /usr/sbin/update-initramfs* 2>/dev/null || true; dpkg-divert --list '*initramfs*'";
     assert_eq!(said(&mut target, &variables, script)?, "");
     Ok(())

@@ -29,6 +29,9 @@ fn a_build_can_end_at_any_instant() {
         // Programs of others write these outputs, and slowly.
         Case { signal: "KILL", instants: if full { 30 } else { 3 }, options: FOREIGN },
         Case { signal: "INT", instants: if full { 30 } else { 3 }, options: FOREIGN },
+        // Layers and outputs of the builds before.
+        Case { signal: "KILL", instants: if full { 30 } else { 6 }, options: &["--layers"] },
+        Case { signal: "INT", instants: if full { 30 } else { 6 }, options: &["--layers"] },
         Case {
             signal: "KILL",
             instants: if full { 30 } else { 3 },

@@ -6,121 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dibw_tests::dibw::{Dibw, root};
-
-/// A builder with an element of three hooks.
-fn builder() -> Dibw {
-    let dibw = Dibw::new();
-    for (path, text) in HOOKS {
-        dibw.file(&format!("elements/site/{path}"), text);
-    }
-    let elements = dibw.dir().join("elements");
-    dibw.elements(elements)
-}
-
-const HOOKS: [(&str, &str); 5] = [
-    ("pre-install.d/10-first", "#!/bin/bash\necho first >/etc/first\n"),
-    ("install.d/20-second", "#!/bin/bash\necho \"${DIB_WORD:-none}\" >/etc/second\n"),
-    ("install.d/90-last", "#!/bin/bash\necho last >/etc/last\nrm /etc/first\n"),
-    ("post-install.d/10-reads", "#!/bin/bash\ncat /etc/second >/etc/copy\n"),
-    ("element-deps", ""),
-];
-
-/// Builds, and gives what the cache said of each step that has a layer.
-fn build(dibw: &Dibw, args: &[&str]) -> Vec<(String, String)> {
-    let dibw = again(dibw).args(["build", "-n", "--overwrite", "--log-format", "json", "-t", "tar,qcow2"]);
-    let ran = dibw
-        .args(["--image-size", "256MiB"])
-        .args(args)
-        .args(["fake-os", "block-device-gpt", "site"])
-        .succeed();
-    let mut title = String::new();
-    let mut said = Vec::new();
-    for line in ran.stderr.lines() {
-        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        match event["event"].as_str() {
-            Some("step") => {
-                title = format!(
-                    "{}: {}",
-                    event["phase"].as_str().unwrap_or(""),
-                    event["title"].as_str().unwrap_or("")
-                )
-            }
-            Some("step-done") => match event["cache"]["state"].as_str() {
-                Some("hit") => said.push((title.clone(), "hit".to_owned())),
-                Some("miss") => {
-                    said.push((title.clone(), event["cache"]["reason"].as_str().unwrap_or("").to_owned()))
-                }
-                _ => {}
-            },
-            _ => {}
-        }
-    }
-    said
-}
-
-/// Another run of the same builder, in the same directory.
-fn again(dibw: &Dibw) -> Again<'_> {
-    Again { dibw, args: Vec::new(), env: Vec::new() }
-}
-
-/// Runs with a builder's directories.
-struct Again<'a> {
-    dibw: &'a Dibw,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-}
-
-impl Again<'_> {
-    fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        self
-    }
-
-    fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    fn run(&self) -> (i32, String, String) {
-        let output = self.dibw.command().args(&self.args).envs(self.env.iter().cloned()).output();
-        let output = output.expect("dibw can be started");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-    }
-
-    fn succeed(&self) -> Said {
-        let (code, stdout, stderr) = self.run();
-        assert_eq!(code, 0, "{:?}\n{stdout}\n{stderr}", self.args);
-        Said { stdout, stderr }
-    }
-}
-
-struct Said {
-    stdout: String,
-    stderr: String,
-}
-
-fn reason<'a>(said: &'a [(String, String)], title: &str) -> &'a str {
-    let found = said.iter().find(|(known, _)| known.ends_with(title));
-    &found.unwrap_or_else(|| panic!("no step {title} in {said:?}")).1
-}
-
-fn all_hit(said: &[(String, String)]) -> bool {
-    said.iter().all(|(_, cached)| cached == "hit")
-}
-
-/// A file of the built archive.
-fn archived(dibw: &Dibw, path: &str) -> String {
-    let output = std::process::Command::new("tar")
-        .args(["-xOf", "image.tar", &format!("./{path}")])
-        .current_dir(dibw.dir())
-        .output()
-        .expect("tar can be started");
-    match output.status.success() {
-        true => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        false => "(missing)".to_owned(),
-    }
-}
+use dibw_tests::layers::{HOOKS, again, all_hit, archived, build, builder, reason};
 
 #[test]
 fn a_step_runs_again_only_when_something_it_is_made_from_changed() {
@@ -172,7 +58,7 @@ fn variables_files_and_arguments_count() {
         return;
     }
     let dibw = builder();
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     let with_word = |word: &str| {
         let again = again(&dibw).args(["plan", "-n", "-t", "tar,qcow2", "--image-size", "256MiB"]);
         again.args(["fake-os", "block-device-gpt", "site"]).env("DIB_WORD", word).succeed().stdout
@@ -198,7 +84,7 @@ fn what_the_network_gave_is_good_for_a_time() {
         return;
     }
     let dibw = builder();
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     age_entries(&dibw, 3 * 3600);
     assert!(all_hit(&build(&dibw, &["--max-age=4"])));
     let said = build(&dibw, &["--max-age=2"]);
@@ -259,7 +145,7 @@ fn a_damaged_layer_is_found_and_made_again() {
     ];
     for (harm, harms) in harms {
         let dibw = builder();
-        build(&dibw, &[]);
+        let _ = build(&dibw, &[]);
         let entry = entry_of(&dibw, "install: 20-second");
         harms(&entry);
         // The outputs would do without the layer.
@@ -278,7 +164,7 @@ fn verify_finds_every_kind_of_damage() {
         return;
     }
     let dibw = builder();
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     fs::write(entry_of(&dibw, "install: 20-second").join("tree/etc/second"), "NONE\n").expect("written");
     fs::write(entry_of(&dibw, "outputs").join("files/qcow2"), "x").expect("written");
     let (code, stdout, _) = again(&dibw).args(["cache", "verify"]).run();
@@ -287,7 +173,7 @@ fn verify_finds_every_kind_of_damage() {
     assert!(stdout.contains("of outputs: qcow2 is not what was stored"), "{stdout}");
     assert!(again(&dibw).args(["cache", "verify"]).succeed().stdout.ends_with(" whole, 0 damaged\n"));
     // The outputs of the cache are nobody's to trust without a look.
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     let kept = entry_of(&dibw, "outputs").join("files/qcow2");
     let whole = fs::read(&kept).expect("it is there");
     fs::write(&kept, &whole[..whole.len() - 1]).expect("written");
@@ -306,7 +192,7 @@ fn hooks_on_the_host_always_run_and_what_they_leave_counts() {
     let hook = format!("#!/bin/bash\ncp {} $TMP_HOOKS_PATH/brought\n", note.display());
     dibw.file("elements/site/extra-data.d/50-bring", &hook);
     dibw.file("elements/site/install.d/95-use", "#!/bin/bash\ncp $(dirname $0)/../brought /etc/brought\n");
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     let said = build(&dibw, &[]);
     assert_eq!(reason(&said, ": 50-bring"), "hooks on the host always run");
     assert_eq!((reason(&said, ": 90-last"), reason(&said, ": 95-use")), ("hit", "hit"));
@@ -317,13 +203,34 @@ fn hooks_on_the_host_always_run_and_what_they_leave_counts() {
 }
 
 #[test]
+fn what_cannot_be_kept_still_counts_for_those_after_it() {
+    if !root("what_cannot_be_kept_still_counts_for_those_after_it") {
+        return;
+    }
+    let dibw = builder();
+    let note = dibw.file("note", "one");
+    // It leaves a file in /tmp, which no layer has.
+    let hook =
+        format!("#!/bin/bash\ncp {} $TARGET_ROOT/etc/note\necho x >/tmp/left-behind\n", note.display());
+    dibw.file("elements/site/root.d/90-note", &hook);
+    let _ = build(&dibw, &[]);
+    let said = build(&dibw, &[]);
+    assert_ne!(reason(&said, ": 90-note"), "hit");
+    assert_eq!(reason(&said, ": 20-second"), "hit");
+    dibw.file("note", "two");
+    let said = build(&dibw, &[]);
+    assert_eq!(reason(&said, ": 20-second"), "after root: 90-note, which ran");
+    assert_eq!(archived(&dibw, "etc/note"), "two");
+}
+
+#[test]
 fn a_typed_hook_is_found_by_what_the_host_saw_it_read() {
     if !root("a_typed_hook_is_found_by_what_the_host_saw_it_read") {
         return;
     }
     let dibw = builder();
     let typed = ["motd", "--set", "motd.text=hello"];
-    build(&dibw, &typed);
+    let _ = build(&dibw, &typed);
     dibw.file("elements/site/install.d/90-last", "#!/bin/bash\necho changed >/etc/last\n");
     let said = build(&dibw, &typed);
     assert_eq!((reason(&said, ": 90-last"), reason(&said, ": 50-motd")), ("script changed", "hit"));
@@ -343,7 +250,7 @@ fn shells_open_before_and_after_steps_and_where_one_failed() {
         return;
     }
     let dibw = builder();
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     let shell = |args: &[&str]| {
         let shell =
             again(&dibw).args(["shell", "-n", "-t", "tar,qcow2", "--image-size", "256MiB"]).args(args);
@@ -459,7 +366,7 @@ fn the_cache_keeps_to_its_limit_and_tells_what_is_in_it() {
         return;
     }
     let dibw = builder();
-    build(&dibw, &[]);
+    let _ = build(&dibw, &[]);
     let listed = again(&dibw).args(["cache", "list"]).succeed().stdout;
     assert!(listed.contains("root: 10-fake-os"), "{listed}");
     let why = again(&dibw).args(["cache", "why", "image", "90-last"]).succeed().stdout;
@@ -467,7 +374,7 @@ fn the_cache_keeps_to_its_limit_and_tells_what_is_in_it() {
     let (code, _, stderr) = again(&dibw).args(["cache", "why", "nothing"]).run();
     assert!(code == 2 && stderr.contains("nothing is known of a build"), "{stderr}");
     // A build's own layers are in use while it lives; what is over the limit goes when it ends.
-    build(&dibw, &["--refresh", "--cache-limit", "4MiB"]);
+    let _ = build(&dibw, &["--refresh", "--cache-limit", "4MiB"]);
     let kept: u64 = entries(&dibw).iter().map(|entry| disk_usage(entry)).sum();
     assert!(kept < 8 << 20, "{kept} bytes");
     let removed = again(&dibw).args(["cache", "prune", "--all"]).succeed().stdout;

@@ -5,6 +5,7 @@ pub mod component;
 pub mod dibw;
 pub mod download;
 pub mod golden;
+pub mod layers;
 pub mod library;
 pub mod planning;
 pub mod plugin;

@@ -54,6 +54,11 @@ impl Inputs {
         hex(&digest.finalize())
     }
 
+    /// Whether the steps before are the same as for `old`.
+    pub fn same_before(&self, old: &Self) -> bool {
+        self.0.get(BEFORE) == old.0.get(BEFORE)
+    }
+
     /// What is different from `old`, in a few words; none when nothing is, or only the steps before.
     pub fn difference(&self, old: &Self) -> Option<String> {
         let names = self.0.keys().chain(old.0.keys().filter(|name| !self.0.contains_key(*name)));

@@ -11,7 +11,7 @@ use dibw_sys::{probe, stored_tree};
 use super::inputs::{BEFORE, Inputs, digest};
 use super::store::Entry;
 use crate::failure::Failure;
-use crate::hooks_tree;
+use crate::hooks_tree::{self, Snapshot};
 use crate::run::Build;
 
 /// Changes when what layers mean changes.
@@ -47,8 +47,9 @@ const NOT_INPUTS: [&str; 22] = [
 const REUSED: &str = "cache.layer";
 
 /// What a step did to the hooks tree, by paths in it.
+#[derive(Default)]
 pub(super) struct HooksChanges {
-    pub changed: Vec<PathBuf>,
+    pub brought: Snapshot,
     pub gone: Vec<PathBuf>,
 }
 
@@ -214,7 +215,11 @@ impl Build<'_> {
         let now = &layers.hooks;
         let altered = now.iter().any(|(path, what)| before.get(path).is_some_and(|old| old != what));
         Ok((!altered).then(|| HooksChanges {
-            changed: now.keys().filter(|path| !before.contains_key(*path)).cloned().collect(),
+            brought: now
+                .iter()
+                .filter(|(path, _)| !before.contains_key(*path))
+                .map(|(path, what)| (path.clone(), what.clone()))
+                .collect(),
             gone: before.keys().filter(|path| !now.contains_key(*path)).cloned().collect(),
         }))
     }

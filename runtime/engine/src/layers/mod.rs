@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::inputs::Inputs;
 use self::kept::KeptRecord;
 pub(crate) use self::kept::{Noting, Warnings};
+use self::keys::HooksChanges;
 use self::recall::Fit;
 use self::saver::Saver;
 use self::store::{Entry, Held, Store};
@@ -116,6 +117,8 @@ struct Left {
     variables: Variables,
     index_updated: bool,
     index_of: Option<String>,
+    /// What it added to the hooks tree, and what it removed there.
+    hooks_brought: Snapshot,
     hooks_gone: Vec<PathBuf>,
     /// What a component's hook itself set.
     set: Variables,
@@ -166,6 +169,9 @@ impl Layers {
         match (inputs.difference(&known.inputs), &self.first_run) {
             (Some(changed), _) => changed,
             (None, Some(first)) => format!("after {first}, which ran"),
+            (None, None) if !inputs.same_before(&known.inputs) => {
+                "what hooks on the host left changed".to_owned()
+            }
             (None, None) => "its layer is no longer in the cache".to_owned(),
         }
     }
@@ -201,7 +207,8 @@ impl Build<'_> {
                 return Ok(self.ran(&title, Inputs::default(), ALWAYS.to_owned()));
             }
             self.plain(number, step)?;
-            self.absorb()?;
+            let upper = self.end_layer()?;
+            self.absorb(upper)?;
             return Ok(self.ran(&title, Inputs::default(), ALWAYS.to_owned()));
         };
         self.audit.borrow_mut().take_recent();
@@ -223,6 +230,7 @@ impl Build<'_> {
             return Ok(self.ran(&title, inputs, reason));
         }
         if step.action == Action::Hook {
+            self.more_packages = false;
             self.machine().observe();
         }
         let before = self.runs_outside(step).then(|| self.marks()).transpose()?;
@@ -230,10 +238,12 @@ impl Build<'_> {
         self.plain(number, step)?;
         let reads = self.machine().take_reads()?.filter(|reads| *reads != Reads::Everything);
         // More packages came in the same step: what that did to the machine's state is not in the layer alone.
-        let reads = reads.filter(|_| !std::mem::take(&mut self.more_packages));
+        let reads = reads.filter(|_| !self.more_packages);
         let loose_key = reads.as_ref().map(|_| inputs.loose_key());
+        let may_change_hooks = self.runs_outside(step) || step.action == Action::PrepareTarget;
+        let took = began.elapsed();
         let kept =
-            Kept { title: title.clone(), key, loose_key, reads, network, took: began.elapsed(), before };
+            Kept { title: title.clone(), key, loose_key, reads, network, took, before, may_change_hooks };
         self.keep(kept)?;
         Ok(self.ran(&title, inputs, reason))
     }
@@ -303,23 +313,22 @@ impl Build<'_> {
 
     /// Keeps what a step did, or digests it where it can't be kept.
     fn keep(&mut self, kept: Kept) -> Result<(), Failure> {
-        if self.secrets_in_target.get() {
-            self.break_chain("an element wrote a secret into the target before");
-        }
-        if self.machine().has_hook_mounts() {
-            self.break_chain("a hook left something mounted in the target before");
-        }
-        let upper = self.machine().end_layer()?;
-        if self.layers.as_ref().is_none_or(|layers| layers.broken.is_some()) {
-            return Ok(());
-        }
+        let upper = self.end_layer()?;
         let after = kept.before.is_some().then(|| self.marks()).transpose()?;
         if kept.before != after {
             tracing::debug!("{}: not kept, it changed something beside the target", kept.title);
-            return self.absorb();
+            return self.absorb(upper);
         }
-        let Some(changes) = self.hooks_changes()? else { return self.absorb() };
-        let left = self.left(changes.gone)?;
+        let changes = match kept.may_change_hooks {
+            true => self.hooks_changes()?,
+            false => Some(HooksChanges::default()),
+        };
+        let Some(changes) = changes else { return self.absorb(upper) };
+        if self.layers.as_ref().is_none_or(|layers| layers.broken.is_some()) {
+            return Ok(());
+        }
+        let changed: Vec<PathBuf> = changes.brought.keys().cloned().collect();
+        let left = self.left(changes)?;
         let hooks = self.hooks.clone();
         let image = self.start_dir.join(&self.plan.output).display().to_string();
         let Some(layers) = &mut self.layers else { return Ok(()) };
@@ -331,8 +340,8 @@ impl Build<'_> {
                 return Ok(());
             }
         };
-        if !changes.changed.is_empty() {
-            crate::hooks_tree::copy_files(&hooks, &new.directory.join("hooks"), &changes.changed)?;
+        if !changed.is_empty() {
+            crate::hooks_tree::copy_files(&hooks, &new.directory.join("hooks"), &changed)?;
         }
         layers.advance(&new.id);
         let entry = Entry {
@@ -352,15 +361,19 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Digests what a step left, for the keys of those after it.
-    fn absorb(&mut self) -> Result<(), Failure> {
+    /// Ends the layer of a step, unless it has none. After some steps no layer is kept any more.
+    fn end_layer(&mut self) -> Result<Option<PathBuf>> {
         if self.secrets_in_target.get() {
             self.break_chain("an element wrote a secret into the target before");
         }
         if self.machine().has_hook_mounts() {
             self.break_chain("a hook left something mounted in the target before");
         }
-        let upper = self.machine().end_layer()?;
+        self.machine().end_layer()
+    }
+
+    /// Digests what a step left in the target and the hooks tree, for the keys of those after it.
+    fn absorb(&mut self, upper: Option<PathBuf>) -> Result<(), Failure> {
         let layer = upper.map(|upper| stored_tree::digest(&upper)).transpose()?.unwrap_or_default();
         self.look_at_hooks()?;
         let Some(layers) = &mut self.layers else { return Ok(()) };
@@ -384,14 +397,15 @@ impl Build<'_> {
     }
 
     /// What the step that ran last left beside the target.
-    fn left(&mut self, hooks_gone: Vec<PathBuf>) -> Result<serde_json::Value> {
+    fn left(&mut self, hooks: HooksChanges) -> Result<serde_json::Value> {
         let work = self.work_text();
         let left = Left {
             base_variables: moved(self.base_variables.clone(), &work, WORK),
             variables: moved(self.variables.clone(), &work, WORK),
             index_updated: self.index_updated,
             index_of: self.index_of.clone(),
-            hooks_gone,
+            hooks_brought: hooks.brought,
+            hooks_gone: hooks.gone,
             set: std::mem::take(&mut self.set_by_hook),
             requested: self.requested.clone(),
             rehearsed: self.rehearsed.clone(),
@@ -449,6 +463,7 @@ struct Kept {
     took: Duration,
     /// What was beside the target before, for a step that could have changed it.
     before: Option<String>,
+    may_change_hooks: bool,
 }
 
 /// Stands for the directory of a build, which has another name each time.

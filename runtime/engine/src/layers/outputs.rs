@@ -23,7 +23,7 @@ use crate::report::data::Bytes;
 use crate::run::Build;
 
 /// What the steps from the disk on are called together.
-const TITLE: &str = "outputs";
+pub(super) const TITLE: &str = "outputs";
 
 /// Programs that write to disks and outputs.
 const PROGRAMS: [&str; 6] = ["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "mksquashfs", "qemu-img"];
@@ -145,7 +145,7 @@ impl Build<'_> {
 
     /// Copies the kept files to where the outputs go; none when they are not what was kept.
     fn bring_outputs(&mut self, held: &Held) -> Result<Option<Left>, Failure> {
-        let left: Left = serde_json::from_value(held.entry.left.clone()).context("what kept outputs left")?;
+        let Ok(left) = serde_json::from_value::<Left>(held.entry.left.clone()) else { return Ok(None) };
         let mut pending = Vec::new();
         for kind in &left.outputs {
             let path = self.output_path(*kind);

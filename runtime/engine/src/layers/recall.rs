@@ -7,7 +7,7 @@ use dibw_plan::{Action, Phase, Side, Step};
 
 use super::inputs::Inputs;
 use super::store::{self, Held};
-use super::{LastStep, Left, WORK, moved, step_title};
+use super::{LastStep, Left, WORK, moved, outputs, step_title};
 use crate::events::{Cached, Level};
 use crate::failure::Failure;
 use crate::run::Build;
@@ -51,8 +51,9 @@ impl Build<'_> {
                 continue;
             }
             match layers.store.damage(&held)? {
-                None => return Ok(Ok(held)),
-                Some(what) => {
+                None if title == outputs::TITLE || left_by(&held).is_ok() => return Ok(Ok(held)),
+                damage => {
+                    let what = damage.unwrap_or_else(|| "what the step left is unreadable".to_owned());
                     reason = Some(format!("its layer was damaged: {what}"));
                     layers.store.drop_damaged(held)?;
                 }
@@ -71,7 +72,9 @@ impl Build<'_> {
         for held in layers.store.find(&inputs.loose_key())? {
             let age = Duration::from_secs(store::now().saturating_sub(held.entry.created));
             let expired = held.entry.network && !offline && age > layers.settings.max_age;
-            let Some(reads) = held.reads()?.filter(|_| !expired) else { continue };
+            // What can't be read is no layer to use; `dibw cache verify` says so.
+            let reads = held.reads().ok().flatten().filter(|_| !expired && left_by(&held).is_ok());
+            let Some(reads) = reads else { continue };
             let target = self.machine().target()?;
             if let Some(difference) = reads.first_difference(&target)? {
                 reason.get_or_insert(difference.to_string());
@@ -102,19 +105,20 @@ impl Build<'_> {
         held: Held,
         fit: Fit,
     ) -> Result<Cached, Failure> {
-        let left: Left = serde_json::from_value(held.entry.left.clone()).context("what a kept step left")?;
+        let left = left_by(&held)?;
         if let Some(tree) = held.tree() {
             let layer = format!("{:03}-{title}", self.done);
             self.machine().stack_layer(&layer, &tree)?;
         }
         if let Some(hooks) = held.hooks() {
-            let brought = crate::hooks_tree::snapshot(&hooks)?;
-            crate::hooks_tree::copy_files(&hooks, &self.hooks, brought.keys())?;
+            crate::hooks_tree::copy_files(&hooks, &self.hooks, left.hooks_brought.keys())?;
         }
         for gone in &left.hooks_gone {
             crate::hooks_tree::remove_file(&self.hooks, gone)?;
         }
-        self.look_at_hooks()?;
+        if !left.hooks_brought.is_empty() || !left.hooks_gone.is_empty() {
+            self.look_at_hooks()?;
+        }
         let work = self.work_text();
         match fit {
             Fit::Exact => {
@@ -158,6 +162,11 @@ impl Build<'_> {
         layers.held.push(held);
         Ok(cached)
     }
+}
+
+/// What the step of a layer left beside the target.
+fn left_by(held: &Held) -> Result<Left> {
+    serde_json::from_value(held.entry.left.clone()).context("what a kept step left")
 }
 
 fn hours(age: Duration) -> String {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::hex;
+use crate::hooks_tree::{self, Snapshot};
 
 /// The file of an entry with what the step has read.
 const READS: &str = "reads.json";
@@ -330,17 +331,28 @@ impl Store {
         if lock.try_lock().is_err() {
             return Ok(false);
         }
-        self.remove(id).map(|()| true)
+        if let Some(going) = self.put_aside(id)? {
+            remove_tree(&going)?;
+        }
+        Ok(true)
     }
 
-    /// Takes an entry away: at once for those who look for one, then its files.
+    /// Takes an entry away: at once for those who look for one. Its files go when no build uses them, now or later.
     pub(super) fn remove(&self, id: &str) -> Result<()> {
+        let Some(going) = self.put_aside(id)? else { return Ok(()) };
+        match File::open(&going).is_ok_and(|directory| directory.try_lock().is_ok()) {
+            true => remove_tree(&going),
+            false => Ok(()),
+        }
+    }
+
+    /// Moves an entry to where nobody looks for one; none when it has gone.
+    fn put_aside(&self, id: &str) -> Result<Option<PathBuf>> {
         let going = self.base.join("new").join(format!("gone-{}", fresh_id()));
         match fs::rename(self.entry_dir(id), &going) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.with_context(|| format!("removing layer {id}"))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            renamed => renamed.with_context(|| format!("removing layer {id}")).map(|()| Some(going)),
         }
-        remove_tree(&going)
     }
 
     /// Removes an entry that was found damaged.
@@ -348,7 +360,10 @@ impl Store {
     /// # Errors
     /// When it can't be removed.
     pub fn drop_damaged(&self, held: Held) -> Result<()> {
-        self.remove(&held.entry.id)
+        let id = held.entry.id.clone();
+        // Our own use of it must not keep its files.
+        drop(held);
+        self.remove(&id)
     }
 
     /// What the last build of an image said of its steps; none of one that is not known.
@@ -391,6 +406,12 @@ pub(super) fn look(held: &Held, scrutiny: Scrutiny) -> Result<Option<String>> {
         if sums.map_or(true, |sums| sums.sha256 != *digest) {
             return Ok(Some(format!("{name} is not what was stored")));
         }
+    }
+    let hooks = held.entry.left.get("hooks_brought").cloned().unwrap_or_default();
+    let hooks: Snapshot = serde_json::from_value(hooks).unwrap_or_default();
+    let found = held.hooks().map(|hooks| hooks_tree::snapshot(&hooks)).transpose()?.unwrap_or_default();
+    if hooks != found {
+        return Ok(Some("the hooks it brings are not what was stored".to_owned()));
     }
     let Some(tree) = &held.entry.tree else { return Ok(None) };
     first_damage(&held.directory.join("tree"), &held.directory.join("list"), &tree.list_digest, scrutiny)
