@@ -4,10 +4,16 @@ use dibw_tests::dibw::Dibw;
 use dibw_tests::golden::golden;
 
 /// Commands, and the name of their golden file and man page.
-const COMMANDS: [(&[&str], &str); 35] = [
+const COMMANDS: [(&[&str], &str); 41] = [
     (&[], "dibw"),
     (&["build"], "dibw-build"),
     (&["plan"], "dibw-plan"),
+    (&["shell"], "dibw-shell"),
+    (&["cache"], "dibw-cache"),
+    (&["cache", "list"], "dibw-cache-list"),
+    (&["cache", "prune"], "dibw-cache-prune"),
+    (&["cache", "verify"], "dibw-cache-verify"),
+    (&["cache", "why"], "dibw-cache-why"),
     (&["element"], "dibw-element"),
     (&["element", "list"], "dibw-element-list"),
     (&["element", "info"], "dibw-element-info"),
