@@ -24,6 +24,10 @@ const BUFFER: usize = 256 * 1024;
 /// The kernel's bounds for the list of attribute names and for one value (`linux/limits.h`).
 const XATTR_MAX: usize = 65536;
 
+/// By these the kernel's overlay notes which files of this very mount an entry comes from, which is no part of what it is.
+const TIES: [&[u8]; 4] =
+    [b"trusted.overlay.origin", b"trusted.overlay.impure", b"trusted.overlay.uuid", b"trusted.overlay.nlink"];
+
 /// What was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -225,7 +229,7 @@ impl Walk {
         };
         let mut names: Vec<Vec<u8>> = self.names[..length]
             .split(|&byte| byte == 0)
-            .filter(|name| !name.is_empty())
+            .filter(|name| !name.is_empty() && !TIES.contains(name))
             .map(Vec::from)
             .collect();
         names.sort();
