@@ -41,11 +41,11 @@ impl Build<'_> {
         let options = Options { offline: self.plan.offline, ..Options::default() };
         let commands = manager.commands(&transaction, &options);
         self.say_transaction(&transaction);
-        if !self.index_updated || self.index_of.as_ref().is_some_and(|of| Some(of) != self.sources().as_ref())
-        {
+        let now = sources(&self.files()?);
+        if !self.index_updated || self.index_of.as_ref().is_some_and(|of| Some(of) != now.as_ref()) {
             self.package_command(manager, commands.update_index.as_ref())?;
             self.index_updated = true;
-            self.index_of = self.sources();
+            self.index_of = now;
         }
         self.forbid_services(true)?;
         let done = [&commands.download, &commands.install, &commands.remove]
@@ -66,21 +66,9 @@ impl Build<'_> {
         let lists = files.list(LISTS)?;
         if lists.iter().any(|name| name.ends_with("Release")) {
             self.index_updated = true;
-            self.index_of = self.sources();
+            self.index_of = sources(files);
         }
         Ok(())
-    }
-
-    /// Stands for where apt gets packages from; none where that can't be read.
-    fn sources(&self) -> Option<String> {
-        let files = self.files().ok()?;
-        let names = files.list("/etc/apt/sources.list.d").ok()?;
-        let paths = names.iter().map(|name| format!("/etc/apt/sources.list.d/{name}"));
-        let texts = paths.chain(["/etc/apt/sources.list".to_owned()]).map(|path| {
-            let text = files.read_text(&path).unwrap_or_default();
-            format!("{path}\n{text}\n")
-        });
-        Some(crate::layers::inputs::digest(texts.collect::<String>().as_bytes()))
     }
 
     /// The package manager of the target's distribution.
@@ -144,4 +132,15 @@ impl Build<'_> {
         let parts = [part("install", &transaction.install), part("remove", &transaction.remove)];
         self.message(Level::Info, "", parts.into_iter().flatten().collect::<Vec<_>>().join("; "));
     }
+}
+
+/// Stands for where apt gets packages from; none where that can't be read.
+fn sources(files: &TargetFiles) -> Option<String> {
+    let names = files.list("/etc/apt/sources.list.d").ok()?;
+    let paths = names.iter().map(|name| format!("/etc/apt/sources.list.d/{name}"));
+    let texts = paths.chain(["/etc/apt/sources.list".to_owned()]).map(|path| {
+        let text = files.read_text(&path).unwrap_or_default();
+        format!("{path}\n{text}\n")
+    });
+    Some(crate::layers::inputs::digest(texts.collect::<String>().as_bytes()))
 }
