@@ -36,7 +36,7 @@ impl Store {
                 Err(error) => tracing::debug!("{}: {error:#}", path.display()),
             }
         }
-        entries.sort_by(|left, right| left.0.cmp(&right.0));
+        entries.sort_by_key(|(used, _)| *used);
         Ok(entries)
     }
 
