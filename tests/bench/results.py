@@ -14,6 +14,14 @@ class Results:
             else:
                 self.lines.append(told)
 
+    def replace(self, path):
+        """Takes the scenarios of a later run in the place of this one's; the page says so."""
+        later = Results(path)
+        scenarios = {told["scenario"] for told in later.lines} - {"load"}
+        self.lines = [told for told in self.lines if told["scenario"] not in scenarios]
+        self.lines += [told for told in later.lines if told["scenario"] in scenarios]
+        self.machine["again"] = f"{', '.join(sorted(scenarios))}: {later.machine['when']}, commit {later.machine['commit']}"
+
     def all(self, scenario, what=None):
         return [told for told in self.lines if told["scenario"] == scenario and what in (None, told["what"])]
 

@@ -81,7 +81,7 @@ fn records_decisions(path: &Path) {
         let same = |record: &&serde_json::Value| {
             record["element"] == element
                 && record["phase"] == phase
-                && record["capability"] == capability
+                && record["cap"] == capability
                 && record["subject"] == subject
         };
         let found =

@@ -84,23 +84,35 @@ fn debian_build_settings_last_only_for_the_build() -> Result<()> {
 }
 
 #[test]
-fn the_initramfs_is_made_once_at_the_end() -> Result<()> {
-    let test = "the_initramfs_is_made_once_at_the_end";
+fn the_initramfs_is_made_once_unless_another_is_needed() -> Result<()> {
+    let test = "the_initramfs_is_made_once_unless_another_is_needed";
     let Some(mut target) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
     let variables = [("DIB_VM_KERNEL", "generic"), ("DIB_ROOT_FSTYPE", "xfs")];
-    // What a package would bring between the two hooks, where dpkg's diversion puts it.
-    let script = "vm/pre-install.d/20-vm-initramfs; cat /etc/initramfs-tools/conf.d/dibw-vm | grep -v '^#'; \
-                  printf '#!/bin/sh\\necho made \"$@\"\\n' >/usr/sbin/update-initramfs.dibw; chmod +x /usr/sbin/update-initramfs.dibw; \
-                  update-initramfs -u; vm/post-install.d/96-vm-initramfs-back; vm/post-install.d/97-vm-initramfs; update-initramfs -u; dpkg-divert --list '*initramfs*'";
-    assert_eq!(
-        said(&mut target, &variables, script)?,
-        "MODULES=most\nFSTYPE=xfs\n\
-         update-initramfs: put off to the end of post-install.d by the element vm\nmade -c -k all\nmade -u\n"
-    );
-    // Without initramfs-tools nothing of the detour stays.
-    let script = "rm /usr/sbin/update-initramfs; vm/pre-install.d/20-vm-initramfs; vm/post-install.d/96-vm-initramfs-back; vm/post-install.d/97-vm-initramfs; \
-                  ls /usr/sbin/update-initramfs* 2>/dev/null || true; dpkg-divert --list '*initramfs*'";
-    assert_eq!(said(&mut target, &variables, script)?, "");
+    let put_off = "update-initramfs: put off by the element vm\n";
+    let made = "made -c -k all\n";
+    // What a package brings, where dpkg's diversion puts it, and asks for.
+    let package = "printf '#!/bin/sh\\necho made \"$@\"\\n' >/usr/sbin/update-initramfs.dibw; \
+                   chmod +x /usr/sbin/update-initramfs.dibw; update-initramfs -u";
+    let asked_again = format!("{put_off}{made}{put_off}{made}");
+    let changed_after = format!("{put_off}{made}{made}");
+    for (before, between, expected) in [
+        (package, "true", format!("{put_off}{made}")),
+        (package, "update-initramfs -u", asked_again),
+        (package, "echo 'blacklist floppy' >/etc/modprobe.d/floppy.conf", changed_after.clone()),
+        (package, "rm /etc/modprobe.d/floppy.conf", changed_after),
+        ("true", package, format!("{put_off}{made}")),
+        // Without initramfs-tools nothing of the detour stays.
+        ("true", "true", String::new()),
+    ] {
+        let script = format!(
+            "mkdir -p /etc/modprobe.d; rm -f /usr/sbin/update-initramfs; vm/pre-install.d/20-vm-initramfs; \
+             grep -v '^#' /etc/initramfs-tools/conf.d/dibw-vm; {before}; vm/install.d/98-vm-initramfs; {between}; \
+             vm/post-install.d/96-vm-initramfs-back; vm/post-install.d/97-vm-initramfs; \
+             ls -d /usr/sbin/update-initramfs.dibw /var/lib/dibw* 2>/dev/null || true; dpkg-divert --list '*initramfs*'"
+        );
+        let expected = format!("MODULES=most\nFSTYPE=xfs\n{expected}");
+        assert_eq!(said(&mut target, &variables, &script)?, expected, "{before} | {between}");
+    }
     Ok(())
 }
 

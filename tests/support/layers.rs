@@ -18,7 +18,7 @@ pub fn builder() -> Dibw {
 pub const HOOKS: [(&str, &str); 5] = [
     ("pre-install.d/10-first", "#!/bin/bash\necho first >/etc/first\n"),
     ("install.d/20-second", "#!/bin/bash\necho \"${DIB_WORD:-none}\" >/etc/second\n"),
-    ("install.d/90-last", "#!/bin/bash\necho last >/etc/last\nrm /etc/first\n"),
+    ("install.d/80-last", "#!/bin/bash\necho last >/etc/last\nrm /etc/first\n"),
     ("post-install.d/10-reads", "#!/bin/bash\ncat /etc/second >/etc/copy\n"),
     ("element-deps", ""),
 ];

@@ -13,6 +13,7 @@ pub mod boot_loaders;
 mod break_points;
 pub mod catalogue;
 pub mod check;
+mod components;
 pub mod disk;
 pub mod disks;
 pub mod downloads;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,6 +15,7 @@ use dibw_policy::Record;
 use crate::artifacts::Pending;
 use crate::audit::Audit;
 use crate::break_points::Moment;
+use crate::components::Components;
 use crate::events::{Event, Events, Level};
 use crate::failure::Failure;
 use crate::hooks_tree::Owners;
@@ -80,7 +82,9 @@ pub struct Build<'a> {
     /// Hooks that are tried at one level after the other, and what was recorded of the current one.
     pub(crate) trials: Option<Trials>,
     pub(crate) tried: RefCell<Vec<Record>>,
-    pub(crate) host: Rc<dibw_host::Host>,
+    pub(crate) host: Arc<dibw_host::Host>,
+    /// Components that no hook needed yet.
+    pub(crate) components: Components,
     /// The merged hooks tree.
     pub(crate) hooks: PathBuf,
     /// What hooks in the target see of it, where layers are kept.
@@ -127,7 +131,7 @@ pub struct Build<'a> {
     pub(crate) image_bytes: Option<u64>,
     /// Steps done, for numbering.
     pub(crate) done: usize,
-    /// Components, compiled.
+    /// Components that hooks have needed.
     pub(crate) loaded: BTreeMap<String, Rc<LoadedElement>>,
     /// Packages that were part of a phase's transaction.
     pub(crate) requested: BTreeSet<(Phase, String)>,
@@ -265,6 +269,7 @@ impl<'a> Build<'a> {
             std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
         }
         let hooks = work_dir.join("hooks");
+        let host = Arc::new(dibw_host::Host::new(&paths.cache.join("components"))?);
         let mut build = Self {
             plan,
             events,
@@ -272,7 +277,8 @@ impl<'a> Build<'a> {
             current: Current::default(),
             trials: caller.trials.clone(),
             tried: RefCell::default(),
-            host: Rc::new(dibw_host::Host::new(&paths.cache.join("components"))?),
+            components: Components::of(plan, host.clone()),
+            host,
             base_variables: caller.variables.clone(),
             owner: caller.owner,
             variables: Variables::new(),

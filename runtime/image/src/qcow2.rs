@@ -153,9 +153,12 @@ fn check(options: &Qcow2Options) -> Result<()> {
     }
 }
 
-/// The runs of guest clusters that touch data, each once, in order, cut into batches.
+/// The runs of guest clusters that touch data, each once, in order, cut into batches. None reaches into a second L2 table: a batch is placed
+/// with its plain clusters last, and a table is written when the next one begins.
 fn batches(raw: &File, raw_bytes: u64, cluster_size: u64) -> impl Iterator<Item = Result<Batch>> {
     let per_batch = (BATCH_BYTES / cluster_size).max(1);
+    // An L2 table is one cluster of entries of 8 bytes.
+    let per_table = cluster_size / 8;
     let mut extents = DataExtents::new(raw, raw_bytes);
     let (mut next, mut end) = (0, 0);
     std::iter::from_fn(move || {
@@ -169,7 +172,7 @@ fn batches(raw: &File, raw_bytes: u64, cluster_size: u64) -> impl Iterator<Item 
                 Err(error) => return Some(Err(error)),
             }
         }
-        let count = per_batch.min(end - next);
+        let count = per_batch.min(end - next).min(per_table - next % per_table);
         let batch = Batch { first: next, count };
         next += count;
         Some(Ok(batch))
@@ -238,6 +241,26 @@ mod tests {
             assert!(stats.plain_clusters > 0 && stats.zero_clusters > 400);
             assert_eq!(stats.compressed_clusters > 0, compression != Compression::None);
         }
+    }
+
+    #[test]
+    fn clusters_of_two_kinds_may_meet_where_an_l2_table_ends() {
+        let raw = tempfile::tempfile().expect("temporary file");
+        let mut state = 1_u32;
+        // Clusters of 4 KiB, 512 in a table; every other one is noise, and nothing begins where a batch would be even.
+        for number in 3..2000_u64 {
+            let bytes: Vec<u8> = (0..4096)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if number % 2 == 0 { (state >> 24) as u8 } else { 7 }
+                })
+                .collect();
+            raw.write_all_at(&bytes, number * 4096).expect("write");
+        }
+        let options =
+            Qcow2Options { cluster_size: 4096, threads: 2, compression: Compression::Zlib { level: 1 } };
+        let (_, stats) = converted(&raw, &options);
+        assert_eq!((stats.compressed_clusters, stats.plain_clusters), (999, 998));
     }
 
     #[test]

@@ -144,8 +144,7 @@ impl Build<'_> {
     /// What a hook on the host sees of it, as far as the plan knows: programs it needs, and files that variables name.
     fn add_machine(&self, inputs: &mut Inputs, element: Option<&PlannedElement>) {
         for tool in element.into_iter().flat_map(|element| &element.host_tools) {
-            let state = probe::find_tool(tool).map_or_else(|| "missing".to_owned(), |path| file_state(&path));
-            inputs.add(format!("program {tool}"), state);
+            self.add_program(inputs, tool);
         }
         for (name, value) in self.variables.iter().filter(|(name, _)| is_input(name)) {
             let path = Path::new(value);
@@ -154,6 +153,12 @@ impl Build<'_> {
                 inputs.add(format!("file of {name}"), file_state(path));
             }
         }
+    }
+
+    /// A program of the host.
+    pub(super) fn add_program(&self, inputs: &mut Inputs, name: &str) {
+        let state = probe::find_tool(name).map_or_else(|| "missing".to_owned(), |path| file_state(&path));
+        inputs.add(format!("program {name}"), state);
     }
 
     pub(super) fn add_variables(&self, inputs: &mut Inputs, variables: BTreeMap<String, String>) {
@@ -277,7 +282,7 @@ fn is_input(name: &str) -> bool {
 }
 
 /// Size and time of change: a file of the host may be large.
-pub(super) fn file_state(path: &Path) -> String {
+fn file_state(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
     match std::fs::metadata(path) {
         Ok(found) => format!("{} {} {}.{}", path.display(), found.len(), found.mtime(), found.mtime_nsec()),

@@ -249,6 +249,7 @@ impl Build<'_> {
     }
 
     fn plain(&mut self, number: usize, step: &Step) -> Result<(), Failure> {
+        self.components.begin();
         if crate::step_kinds::changes_target(&step.action) {
             let layer = format!("{number:03}-{}", dibw_plan::render::title(step));
             self.machine.borrow_mut().begin_layer(&layer)?;

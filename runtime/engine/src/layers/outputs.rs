@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use dibw_image::checksum::{Algorithms, Sums};
 use dibw_image::sparse::copy_sparse_while;
 use dibw_plan::{Action, Checksum, OutputType, Phase, Step};
-use dibw_sys::probe;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
@@ -24,9 +23,6 @@ use crate::run::Build;
 
 /// What the steps from the disk on are called together.
 pub(super) const TITLE: &str = "outputs";
-
-/// Programs that write to disks and outputs.
-const PROGRAMS: [&str; 6] = ["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "mksquashfs", "qemu-img"];
 
 /// The steps from the disk on, while they run.
 pub(crate) struct Tail {
@@ -133,10 +129,8 @@ impl Build<'_> {
         for step in rest.iter().filter(|step| step.action == Action::Hook) {
             self.add_component(&mut inputs, step.element.as_deref());
         }
-        for program in PROGRAMS {
-            let state =
-                probe::find_tool(program).map_or_else(String::new, |path| super::keys::file_state(&path));
-            inputs.add(format!("program {program}"), state);
+        for tool in dibw_plan::tools::required_tools(plan) {
+            self.add_program(&mut inputs, &tool.program);
         }
         let name = Path::new(&plan.output).file_name().unwrap_or_default();
         inputs.add("name of the image", name.to_string_lossy());

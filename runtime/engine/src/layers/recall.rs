@@ -18,6 +18,9 @@ const INDEX_GOOD: u64 = 3600;
 /// Seconds that a hook takes when it is observed whatever its phase.
 const WORTH: f64 = 1.0;
 
+/// Hooks of the install phase from this number on come after most that can change. Numbers have two digits.
+const LATE: &str = "90";
+
 /// How a layer fits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
@@ -85,16 +88,21 @@ impl Build<'_> {
         Ok(Err(reason))
     }
 
-    /// Whether it is worth to know what a step reads of the target: it comes after most that can change, or it takes long.
+    /// Whether it is worth to know what a step reads of the target: it comes after most that can change, or it took long the last time.
     pub(crate) fn observes(&self, step: &Step) -> bool {
         let Some(layers) = self.layers.as_ref().filter(|_| !self.on_disk) else { return false };
         if step.action == Action::Hook {
             return true;
         }
-        let script = matches!(step.action, Action::Script { .. });
+        let Action::Script { name } = &step.action else { return false };
+        let late = match step.phase {
+            Some(Phase::PostInstall) => true,
+            Some(Phase::Install) => name.split_once('-').is_some_and(|(order, _)| order >= LATE),
+            _ => false,
+        };
         let inside = step.phase.is_some_and(|phase| phase.side() == Side::Inside);
         let long = || layers.known(&step_title(step)).is_some_and(|known| known.took > WORTH);
-        script && inside && (step.phase == Some(Phase::PostInstall) || long())
+        inside && (late || long())
     }
 
     /// Puts a kept layer, and what its step left, in the place of the step.
