@@ -82,6 +82,11 @@ def spread(values, digits=2):
 
 
 def fit(points):
-    """Least squares: seconds at zero, seconds for each unit, and how far a point is from the line at most, as a part of the line's value."""
-    each, fixed = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
-    return fixed, each, max(abs(y - (fixed + each * x)) / max(abs(fixed + each * x), 1e-9) for x, y in points)
+    """Seconds at zero, seconds for each unit, and how far a time is from the line at most, as a part of the time. The line has the least
+    squares of exactly those parts (weights 1/seconds^2): noise grows with the time, and a plain fit would let the largest tree decide alone."""
+    weights = [(x, y, 1 / (y * y)) for x, y in points]
+    total = sum(w for _, _, w in weights)
+    middle_x, middle_y = sum(w * x for x, _, w in weights) / total, sum(w * y for _, y, w in weights) / total
+    each = sum(w * (x - middle_x) * (y - middle_y) for x, y, w in weights) / sum(w * (x - middle_x) ** 2 for x, _, w in weights)
+    fixed = middle_y - each * middle_x
+    return fixed, each, max(abs(fixed + each * x - y) / y for x, y in points)

@@ -38,7 +38,7 @@ while left > 0:
 
 class Size:
     name = "size"
-    once = True
+    once = False
 
     def __init__(self, shop):
         self.shop = shop
