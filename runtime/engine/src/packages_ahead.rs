@@ -8,7 +8,7 @@ use cap_std::fs::Dir;
 use dibw_compat::environment::Variables;
 use dibw_plan::packages::resolve_transaction;
 use dibw_plan::{Action, Confinement, Extra, Step};
-use dibw_sys::target_files::{SpecialBits, TargetRoot};
+use dibw_sys::target_files::SpecialBits;
 
 use crate::failure::Failure;
 use crate::run::Build;
@@ -17,9 +17,6 @@ use crate::run::Build;
 const NAMES: &str = "DIBW_PACKAGES_AHEAD";
 /// Where their archives go, under the names that the package manager gives them in its cache.
 const DIRECTORY: &str = "DIBW_PACKAGES_AHEAD_DIR";
-
-/// Largest archive that is brought, in bytes.
-const LARGEST: u64 = 4 << 30;
 
 /// Where apt looks for an archive before it downloads.
 const APT_ARCHIVES: &str = "/var/cache/apt/archives";
@@ -35,18 +32,16 @@ impl Build<'_> {
         }
         let directory = self.packages_ahead_dir();
         std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
-        Ok([(NAMES.to_owned(), names.join(" ")), (DIRECTORY.to_owned(), directory.display().to_string())]
-            .into())
+        Ok([(NAMES.to_owned(), names.join(" ")), (DIRECTORY.to_owned(), directory.display().to_string())].into())
     }
 
     /// Gives the target what was fetched, for apt to find.
     pub(crate) fn bring_packages_ahead(&self) -> Result<(), Failure> {
         let path = self.packages_ahead_dir();
-        // Hooks could have put a link in its place.
-        if !std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+        if !path.exists() {
             return Ok(());
         }
-        let target = TargetRoot::open(&self.target()?)?.with_limit(LARGEST);
+        let target = self.files()?;
         let context = || format!("reading {}", path.display());
         let directory = Dir::open_ambient_dir(&path, ambient_authority()).with_context(context)?;
         for entry in directory.entries().with_context(context)? {
@@ -57,9 +52,7 @@ impl Build<'_> {
             if entry.file_type().with_context(context)?.is_file() {
                 let mut archive = directory.open(name).with_context(context)?.into_std();
                 let to = format!("{APT_ARCHIVES}/{name}");
-                target
-                    .write_from(&to, &mut archive, 0o644, SpecialBits::Strip)
-                    .map_err(anyhow::Error::from)?;
+                target.0.write_from(&to, &mut archive, 0o644, SpecialBits::Strip).map_err(anyhow::Error::from)?;
             }
         }
         Ok(std::fs::remove_dir_all(&path).with_context(|| format!("emptying {}", path.display()))?)
