@@ -30,7 +30,6 @@ pub mod machine;
 pub mod network;
 pub mod offers;
 pub mod packages;
-mod packages_ahead;
 mod phases;
 pub mod real;
 pub mod redaction;

@@ -53,9 +53,6 @@ pub struct Double {
     pub sent: Vec<String>,
     /// The last line of a command that fails.
     pub last_words: Option<&'static str>,
-    /// What hooks on the host were told of packages that are wanted later; they fetch one when there is a name for its archive.
-    pub told_ahead: Vec<(String, String)>,
-    pub fetches: Option<&'static str>,
 }
 
 impl Double {
@@ -80,8 +77,6 @@ impl Double {
             contents: "",
             sent: Vec::new(),
             last_words: None,
-            told_ahead: Vec::new(),
-            fetches: None,
         }
     }
 
@@ -180,15 +175,6 @@ impl Machine for Double {
             return Ok(Ending::Exited(0));
         }
         self.call(format!("outside {}", command.argv.join(" ")))?;
-        if let Some(names) = command.env.get("DIBW_PACKAGES_AHEAD") {
-            self.told_ahead.push((command.argv.join(" "), names.clone()));
-            let directory = Path::new(&command.env["DIBW_PACKAGES_AHEAD_DIR"]);
-            if let Some(name) = self.fetches {
-                fs::write(directory.join(name), "fetched").unwrap();
-                fs::write(directory.join("log"), "").unwrap();
-                std::os::unix::fs::symlink("/etc/passwd", directory.join("link.deb")).unwrap();
-            }
-        }
         Ok(self.ends(&command.argv, &mut |line| on_line(Stream::Stderr, line)))
     }
 
