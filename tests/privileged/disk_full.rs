@@ -157,3 +157,28 @@ fn the_output_directory_is_full() {
         }
     }
 }
+
+#[test]
+fn the_output_directory_is_full_of_what_the_cache_has() {
+    if !root("the_output_directory_is_full_of_what_the_cache_has") {
+        return;
+    }
+    let dibw = greedy().args(["-o", "small/image", "-t", "tar", "fake-os", "greedy"]);
+    let directory = dibw.dir().join("small");
+    fs::create_dir(&directory).expect("a new directory");
+    drop(dibw.succeed());
+    fs::remove_dir_all(&directory).expect("an old directory");
+    let (directory, mount) = small(&dibw, "small", "4m");
+    let ran = dibw.run();
+    let left = names(&directory);
+    mount.unmount().expect("nobody holds it");
+    assert_eq!(
+        error_and_hint(&ran),
+        [
+            "error: output-tar: writing small/image.tar: the file system of the output directory is full",
+            "  hint: free some space in small, or write somewhere else with -o",
+        ]
+    );
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(names(&dibw.work_dir()), Vec::<String>::new());
+}

@@ -349,9 +349,11 @@ impl<'a> Build<'a> {
                 steps = rest;
                 self.phase(phase, own)?;
             } else {
+                let output = steps.iter().find(|step| matches!(step.action, Action::Output { .. }));
+                let blamed = output.unwrap_or(first);
                 if is_of_outputs(&first.action)
                     && !std::mem::replace(&mut asked, true)
-                    && self.recall_outputs(steps).map_err(|failure| self.blame(first, failure))?
+                    && self.recall_outputs(steps).map_err(|failure| self.blame(blamed, failure))?
                 {
                     break;
                 }
@@ -387,7 +389,9 @@ impl<'a> Build<'a> {
             self.blame(step, failure)
         })?;
         let took = began.elapsed();
-        self.note_time(took);
+        if let Some(layers) = &mut self.layers {
+            layers.note_time(took);
+        }
         self.tell(Event::StepDone { number, took, cache });
         self.stop_at(Moment::After, step)
     }

@@ -8,6 +8,7 @@
 pub mod inputs;
 mod kept;
 mod keys;
+mod last;
 pub mod look;
 pub mod outputs;
 mod recall;
@@ -30,6 +31,7 @@ use self::inputs::Inputs;
 use self::kept::KeptRecord;
 pub(crate) use self::kept::{Noting, Warnings};
 use self::keys::HooksChanges;
+pub use self::last::{LastBuild, LastStep};
 use self::recall::Fit;
 use self::saver::Saver;
 use self::store::{Entry, Held, Store};
@@ -73,30 +75,6 @@ pub(crate) struct Layers {
     network: bool,
     /// The steps from the disk on, while they run.
     tail: Option<outputs::Tail>,
-}
-
-/// What the last build of an image said of its steps.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct LastBuild {
-    /// The image.
-    pub image: PathBuf,
-    /// Seconds since 1970 when it ended.
-    pub ended: u64,
-    /// In their order.
-    pub steps: Vec<LastStep>,
-}
-
-/// One of them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LastStep {
-    /// Phase and title.
-    pub title: String,
-    /// What the cache said.
-    pub cached: Cached,
-    /// Seconds that it took.
-    pub took: f64,
-    /// What its layer is made from.
-    pub inputs: Inputs,
 }
 
 /// How a step's layer is treated.
@@ -156,24 +134,6 @@ impl Layers {
 
     fn advance(&mut self, by: &str) {
         self.state = inputs::digest(format!("{} {by}", self.state).as_bytes());
-    }
-
-    /// What the last build knew of a step.
-    fn known(&self, title: &str) -> Option<&LastStep> {
-        self.last.steps.iter().find(|step| step.title == title)
-    }
-
-    /// Why there is no layer for these inputs.
-    fn reason(&self, title: &str, inputs: &Inputs) -> String {
-        let Some(known) = self.known(title) else { return "not built before".to_owned() };
-        match (inputs.difference(&known.inputs), &self.first_run) {
-            (Some(changed), _) => changed,
-            (None, Some(first)) => format!("after {first}, which ran"),
-            (None, None) if !inputs.same_before(&known.inputs) => {
-                "what hooks on the host left changed".to_owned()
-            }
-            (None, None) => "its layer is no longer in the cache".to_owned(),
-        }
     }
 }
 
@@ -244,8 +204,12 @@ impl Build<'_> {
         let took = began.elapsed();
         let kept =
             Kept { title: title.clone(), key, loose_key, reads, network, took, before, may_change_hooks };
-        self.keep(kept)?;
-        Ok(self.ran(&title, inputs, reason))
+        let not_kept = self.keep(kept)?;
+        let cached = self.ran(&title, inputs, reason);
+        if let Some(layers) = &mut self.layers {
+            layers.note_not_kept(not_kept);
+        }
+        Ok(cached)
     }
 
     fn plain(&mut self, number: usize, step: &Step) -> Result<(), Failure> {
@@ -296,49 +260,40 @@ impl Build<'_> {
             layers.first_run = Some(title.to_owned());
         }
         let cached = Cached::Miss { reason };
-        layers.now.steps.push(LastStep {
-            title: title.to_owned(),
-            cached: cached.clone(),
-            took: 0.0,
-            inputs,
-        });
+        layers.note(title, cached.clone(), inputs);
         cached
     }
 
-    /// Notes how long the step took that was noted last.
-    pub(crate) fn note_time(&mut self, took: Duration) {
-        if let Some(step) = self.layers.as_mut().and_then(|layers| layers.now.steps.last_mut()) {
-            step.took = took.as_secs_f64();
-        }
-    }
-
-    /// Keeps what a step did, or digests it where it can't be kept.
-    fn keep(&mut self, kept: Kept) -> Result<(), Failure> {
+    /// Keeps what a step did, or digests it where it can't be kept, and says why.
+    fn keep(&mut self, kept: Kept) -> Result<Option<String>, Failure> {
         let upper = self.end_layer()?;
         let after = kept.before.is_some().then(|| self.marks()).transpose()?;
         if kept.before != after {
-            tracing::debug!("{}: not kept, it changed something beside the target", kept.title);
-            return self.absorb(upper);
+            self.absorb(upper)?;
+            return Ok(Some("it changed something beside the target".to_owned()));
         }
         let changes = match kept.may_change_hooks {
             true => self.hooks_changes()?,
             false => Some(HooksChanges::default()),
         };
-        let Some(changes) = changes else { return self.absorb(upper) };
-        if self.layers.as_ref().is_none_or(|layers| layers.broken.is_some()) {
-            return Ok(());
+        let Some(changes) = changes else {
+            self.absorb(upper)?;
+            return Ok(Some("it changed a file of the hooks that was there before".to_owned()));
+        };
+        if let Some(broken) = self.layers.as_ref().and_then(|layers| layers.broken.clone()) {
+            return Ok(Some(broken));
         }
         let changed: Vec<PathBuf> = changes.brought.keys().cloned().collect();
         let left = self.left(changes)?;
         let hooks = self.hooks.clone();
         let image = self.start_dir.join(&self.plan.output).display().to_string();
-        let Some(layers) = &mut self.layers else { return Ok(()) };
+        let Some(layers) = &mut self.layers else { return Ok(None) };
         layers.network |= kept.network;
         let new = match layers.store.begin() {
             Ok(new) => new,
             Err(error) => {
                 layers.broken = Some(format!("layers can't be kept: {error:#}"));
-                return Ok(());
+                return Ok(layers.broken.clone());
             }
         };
         if !changed.is_empty() {
@@ -359,7 +314,7 @@ impl Build<'_> {
             left,
         };
         layers.saver.save(new, entry, upper, kept.reads);
-        Ok(())
+        Ok(None)
     }
 
     /// Ends the layer of a step, unless it has none. After some steps no layer is kept any more.

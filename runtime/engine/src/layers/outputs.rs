@@ -12,9 +12,9 @@ use dibw_image::sparse::copy_sparse_while;
 use dibw_plan::{Action, Checksum, OutputType, Phase, Step};
 use serde::{Deserialize, Serialize};
 
+use super::KeptRecord;
 use super::inputs::Inputs;
 use super::store::{self, Entry, Held};
-use super::{KeptRecord, LastStep};
 use crate::artifacts::Pending;
 use crate::events::{Cached, Event, Level};
 use crate::failure::Failure;
@@ -60,7 +60,7 @@ impl Build<'_> {
             };
             self.stopped = true;
             let Some(layers) = &mut self.layers else { return Ok(true) };
-            layers.now.steps.push(LastStep { title: TITLE.to_owned(), cached, took: 0.0, inputs });
+            layers.note(TITLE, cached, inputs);
             return Ok(true);
         }
         let network = rest.iter().any(|step| !step.extras.is_empty());
@@ -76,13 +76,7 @@ impl Build<'_> {
             Err(reason) => reason,
         };
         let Some(layers) = &mut self.layers else { return Ok(false) };
-        let step = LastStep {
-            title: TITLE.to_owned(),
-            cached: Cached::Miss { reason: reason.clone() },
-            took: 0.0,
-            inputs,
-        };
-        layers.now.steps.push(step);
+        layers.note(TITLE, Cached::Miss { reason: reason.clone() }, inputs);
         layers.tail = Some(Tail { key, network: network || layers.network, began: Instant::now(), reason });
         Ok(false)
     }
@@ -190,7 +184,7 @@ impl Build<'_> {
         let Some(layers) = &mut self.layers else { return Ok(()) };
         layers.store.touch(held);
         let cached = Cached::Hit { saved: Duration::from_secs_f64(held.entry.took.max(0.0)) };
-        layers.now.steps.push(LastStep { title: TITLE.to_owned(), cached, took: 0.0, inputs });
+        layers.note(TITLE, cached, inputs);
         Ok(())
     }
 

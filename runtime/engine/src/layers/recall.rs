@@ -7,7 +7,7 @@ use dibw_plan::{Action, Phase, Side, Step};
 
 use super::inputs::Inputs;
 use super::store::{self, Held};
-use super::{LastStep, Left, WORK, moved, outputs, step_title};
+use super::{Left, WORK, moved, outputs, step_title};
 use crate::events::{Cached, Level};
 use crate::failure::Failure;
 use crate::run::Build;
@@ -161,12 +161,7 @@ impl Build<'_> {
         layers.network |= held.entry.network;
         layers.advance(&held.entry.id);
         layers.store.touch(&held);
-        layers.now.steps.push(LastStep {
-            title: title.to_owned(),
-            cached: cached.clone(),
-            took: 0.0,
-            inputs,
-        });
+        layers.note(title, cached.clone(), inputs);
         layers.held.push(held);
         Ok(cached)
     }
