@@ -204,3 +204,26 @@ fn a_failing_hook_is_named_with_its_last_20_lines() {
         assert_eq!(failure.tail, expected, "{hook}");
     }
 }
+
+#[test]
+fn packages_that_a_bootstrap_fetched_ahead_are_there_for_the_transaction_that_wants_them() {
+    let archive = "/var/cache/apt/archives/vim_1%3a9_amd64.deb";
+    let built = fixture().build(|machine| machine.fetches = Some("vim_1%3a9_amd64.deb"));
+    if let Err(failure) = &built.outcome {
+        panic!("{failure}");
+    }
+    assert_eq!(built.target[archive].len(), support::ARCHIVE);
+    // Not what a hook left there beside it, and no file of the host.
+    let brought = built.target.keys().filter(|path| path.starts_with("/var/cache/apt/archives/"));
+    assert_eq!(brought.collect::<Vec<_>>(), [archive]);
+    // Hooks of the root phase alone are told.
+    let machine = built.machine.borrow();
+    let [(hook, names)] = &machine.told_ahead[..] else { panic!("{:?}", machine.told_ahead) };
+    assert!(hook.ends_with("root.d/10-os"), "{hook}");
+    assert_eq!(names, "vim");
+    drop(machine);
+
+    let mut offline = fixture();
+    offline.change(|plan| plan.offline = true);
+    assert!(offline.build(|_| {}).machine.borrow().told_ahead.is_empty());
+}

@@ -228,12 +228,40 @@ fn what_cannot_be_kept_still_counts_for_those_after_it() {
     dibw.file("elements/site/root.d/90-note", &hook);
     let _ = build(&dibw, &[]);
     let said = build(&dibw, &[]);
-    assert_ne!(reason(&said, ": 90-note"), "hit");
+    assert_eq!(reason(&said, ": 90-note"), "its layer was not kept: it changed something beside the target");
     assert_eq!(reason(&said, ": 20-second"), "hit");
     dibw.file("note", "two");
     let said = build(&dibw, &[]);
     assert_eq!(reason(&said, ": 20-second"), "after root: 90-note, which ran");
     assert_eq!(archived(&dibw, "etc/note"), "two");
+}
+
+#[test]
+fn packages_that_a_root_hook_fetched_ahead_are_used_once_and_its_layer_is_kept() {
+    if !root("packages_that_a_root_hook_fetched_ahead_are_used_once_and_its_layer_is_kept") {
+        return;
+    }
+    let dibw = builder();
+    dibw.file("elements/site/environment.d/20-debian.bash", "export DISTRO_NAME=debian\n");
+    dibw.file("elements/site/package-installs.yaml", "vim:\n");
+    let hook = r#"#!/bin/bash
+set -eu
+echo "$DIBW_PACKAGES_AHEAD" >"$DIBW_PACKAGES_AHEAD_DIR/vim_1_all.deb"
+cd "$TARGET_ROOT/usr/bin"
+printf '#!/bin/bash\nshopt -s nullglob\ncat /dev/null /var/cache/apt/archives/*.deb >>/etc/brought\nrm -f /var/cache/apt/archives/*.deb\n' >apt-get
+printf '#!/bin/bash\n' >dpkg-query
+chmod 755 apt-get dpkg-query
+"#;
+    dibw.file("elements/site/root.d/20-apt", hook);
+    let _ = build(&dibw, &[]);
+    assert_eq!(archived(&dibw, "etc/brought"), "vim");
+    let said = build(&dibw, &[]);
+    assert!(all_hit(&said), "{said:?}");
+    // A transaction whose hook did not run has nothing to bring.
+    let said = build(&dibw, &["-p", "nano"]);
+    assert_eq!(reason(&said, ": 20-apt"), "hit");
+    assert!(!all_hit(&said), "{said:?}");
+    assert_eq!(archived(&dibw, "etc/brought"), "vim");
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub mod machine;
 pub mod network;
 pub mod offers;
 pub mod packages;
+mod packages_ahead;
 mod phases;
 pub mod real;
 pub mod redaction;

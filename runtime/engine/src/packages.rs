@@ -47,6 +47,9 @@ impl Build<'_> {
             self.index_updated = true;
             self.index_of = now;
         }
+        if manager == Manager::Apt && commands.download.is_some() {
+            self.bring_packages_ahead()?;
+        }
         self.forbid_services(true)?;
         let done = [&commands.download, &commands.install, &commands.remove]
             .into_iter()

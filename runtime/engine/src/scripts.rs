@@ -135,9 +135,13 @@ impl Build<'_> {
                     Confinement::Strict => self.own_view(step.element.as_deref().unwrap_or_default())?,
                     _ => StrictView::default(),
                 };
+                let mut seen = self.outside_variables(phase)?;
+                if phase == Phase::Root {
+                    seen.extend(self.packages_ahead(step)?);
+                }
                 let command = Outside {
                     argv: with_interpreter(&file, &file.display().to_string())?,
-                    env: variables(self.outside_variables(phase)?),
+                    env: variables(seen),
                     timeout: self.time_left(),
                     netns,
                     confinement: step.confinement,

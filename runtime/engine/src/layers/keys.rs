@@ -12,6 +12,7 @@ use super::inputs::{BEFORE, Inputs, digest};
 use super::store::Entry;
 use crate::failure::Failure;
 use crate::hooks_tree::{self, Snapshot};
+use crate::packages_ahead;
 use crate::run::Build;
 
 /// Changes when what layers mean changes.
@@ -235,9 +236,11 @@ impl Build<'_> {
             && step.phase.is_some_and(|phase| phase.side() == Side::Outside)
     }
 
-    /// Stands for everything in the directory of the build but the target and the hooks.
+    /// Stands for everything in the directory of the build but the target, the hooks, and packages fetched ahead, which no step depends on.
     pub(super) fn marks(&self) -> Result<String> {
-        let mut text = hooks_tree::names(self.machine().work_dir())?.join("\n");
+        let mut names = hooks_tree::names(self.machine().work_dir())?;
+        names.retain(|name| name != packages_ahead::IN_WORK_DIR);
+        let mut text = names.join("\n");
         for directory in [PathBuf::from("/tmp")].into_iter().chain(self.beside_artifacts()) {
             let captured = self.machine().captured(&directory);
             if captured.is_dir() {
