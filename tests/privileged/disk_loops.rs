@@ -248,6 +248,23 @@ fn labels_and_uuids_are_what_was_asked_for() -> Result<()> {
 }
 
 #[test]
+fn what_the_host_remembers_of_a_loop_device_does_not_count() -> Result<()> {
+    if !can_run("what_the_host_remembers_of_a_loop_device_does_not_count") {
+        return Ok(());
+    }
+    let uuid = "11111111-89ab-4def-8123-fedcba987654";
+    for _ in 0..2 {
+        let file = image(310 * MIB)?;
+        let device = LoopDevice::attach(&file, 0, 0, 512, Access::ReadWrite)?;
+        mkfs(device.path(), &Format { uuid: Some(uuid), ..format(FsKind::Btrfs, &[]) })?;
+        // Writes the host's cache, which is believed for some seconds.
+        dibw_sys::tool::run("blkid", [device.path()])?;
+        device.detach()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_small_xfs_says_what_it_needs() -> Result<()> {
     if !can_run("a_small_xfs_says_what_it_needs") {
         return Ok(());

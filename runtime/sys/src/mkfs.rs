@@ -106,7 +106,8 @@ pub fn tool_for(kind: FsKind) -> (&'static str, &'static str) {
 pub fn mkfs(device: &Path, format: &Format<'_>) -> Result<()> {
     let arguments = arguments(format)?;
     let epoch = format.epoch.map(|seconds| seconds.to_string());
-    let mut variables = Vec::new();
+    // What libblkid remembers of a loop device that was another file's shortly before: mkfs.btrfs would find its own UUID there.
+    let mut variables = vec![("BLKID_FILE", "/dev/null")];
     if let Some(epoch) = &epoch {
         variables.push(("SOURCE_DATE_EPOCH", epoch.as_str()));
         // e2fsprogs before 1.47.1 knows only its own variable.
