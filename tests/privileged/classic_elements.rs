@@ -84,6 +84,32 @@ fn debian_build_settings_last_only_for_the_build() -> Result<()> {
 }
 
 #[test]
+fn a_system_that_was_just_made_of_the_newest_packages_is_not_upgraded() -> Result<()> {
+    let test = "a_system_that_was_just_made_of_the_newest_packages_is_not_upgraded";
+    let Some(mut target) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
+    // As debian-minimal leaves it; apt-get only says what it was asked for.
+    let made = "mkdir -p /tmp/bin /var/lib/apt/lists/partial; cd /var/lib/apt/lists; touch -d '+1 second' partial; touch dibw-newest; \
+                printf '#!/bin/sh\\nfor word; do :; done; echo $word\\n' >/tmp/bin/apt-get; chmod +x /tmp/bin/apt-get; PATH=/tmp/bin:$PATH";
+    let upgrade = "dist-upgrade\n";
+    for (then, expected) in [
+        ("true", "base: the system was just made of the newest packages\n"),
+        ("rm dibw-newest", upgrade),
+        ("sleep 0.1; mkdir -p /etc/apt/preferences.d; touch /etc/apt/preferences.d/pin", upgrade),
+        (
+            "rm -f /etc/apt/preferences.d/pin; touch -d '+2 seconds' /etc/apt/sources.list",
+            "update\ndist-upgrade\n",
+        ),
+        ("touch -d '-2 hours' /etc/apt/sources.list partial", "update\ndist-upgrade\n"),
+    ] {
+        let script = format!(
+            "{made}; {then}; cd /tmp/in_target.d; base/pre-install.d/03-base-upgrade; ls /var/lib/apt/lists/dibw* 2>/dev/null || true"
+        );
+        assert_eq!(said(&mut target, &[("DIB_AVOID_PACKAGES_UPDATE", "0")], &script)?, expected, "{then}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_initramfs_is_made_once_unless_another_is_needed() -> Result<()> {
     let test = "the_initramfs_is_made_once_unless_another_is_needed";
     let Some(mut target) = SandboxTarget::new(test, PROBE)? else { return Ok(()) };
