@@ -1,6 +1,6 @@
 //! How wasmtime is set up: what a guest may be made of, how it is interrupted, where compiled code is kept.
 //!
-//! Callers: [`crate::run`].
+//! Why Cranelift is the only compiler: docs/decisions/0007-cranelift-only.md. Callers: [`crate::run`].
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
